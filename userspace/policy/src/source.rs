@@ -1,0 +1,161 @@
+//! From paths or texts to the model, with every fault of every file in one run.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use crate::document::{self, Object, Piece};
+use crate::fault::{Fault, Faults};
+use crate::model::Model;
+use crate::place::Place;
+use crate::{advice, bind};
+
+mod collect;
+
+#[cfg(test)]
+mod tests;
+
+/// A larger file is refused.
+pub const FILE_BYTES: u64 = 16 << 20;
+
+/// More text in one load is refused.
+pub const TOTAL_BYTES: u64 = 256 << 20;
+
+/// Less text than this is read on one thread: starting another costs more than it saves.
+const PARALLEL_BYTES: usize = 256 << 10;
+
+/// A policy text and its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The name that faults and rules give as their file. A name that ends in `.json` is read
+    /// as JSON, every other one as YAML.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What [`parse`] makes of texts.
+#[derive(Debug, Clone, Default)]
+pub struct Parsed {
+    /// What they mean.
+    pub model: Model,
+    /// What their author should know, by place.
+    pub warnings: Vec<Fault>,
+}
+
+/// What [`load`] makes of paths.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// What the files mean.
+    pub model: Model,
+    /// What their author should know, by place.
+    pub warnings: Vec<Fault>,
+    /// The files that were read, in the order in which they were.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads files, and folders recursively for `*.yaml`, `*.yml` and `*.json`.
+///
+/// Hidden files (so Kubernetes' `..data`, whose files are reached by their own links) and
+/// editors' backups are skipped. An error is a fault of any file: then nothing is loaded, and
+/// all faults are returned by place, warnings among them.
+pub fn load(paths: &[PathBuf]) -> Result<Loaded, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let collected = collect::collect(paths, &mut faults);
+    let Parsed { model, warnings } = interpret(&collected.sources, faults)?;
+    Ok(Loaded { model, warnings, files: collected.files })
+}
+
+/// Reads texts. It never panics, whatever they hold, and takes time in proportion to their
+/// length. Faults as in [`load`].
+pub fn parse(sources: &[Source]) -> Result<Parsed, Vec<Fault>> {
+    interpret(sources, Faults::default())
+}
+
+fn interpret(sources: &[Source], mut faults: Faults) -> Result<Parsed, Vec<Fault>> {
+    let mut pieces = Vec::new();
+    let mut total = 0;
+    for source in sources {
+        let file: Arc<str> = source.name.as_str().into();
+        let length = source.text.len() as u64;
+        total += length;
+        if length > FILE_BYTES {
+            faults.error(whole(&file), format!("larger than {} MiB: split it", FILE_BYTES >> 20));
+        } else if total <= TOTAL_BYTES {
+            pieces.extend(document::pieces(&file, &source.text));
+        } else {
+            faults.error(whole(&file), format!("all files together are larger than {} MiB", TOTAL_BYTES >> 20));
+            break;
+        }
+    }
+    let objects = read(&pieces, &mut faults);
+    let model = bind::bind(objects, &mut faults);
+    if faults.is_refusal() {
+        return Err(faults.into_sorted());
+    }
+    advice::advise(&model, &mut faults);
+    Ok(Parsed { model, warnings: faults.into_sorted() })
+}
+
+/// A place that is the file as a whole.
+fn whole(file: &Arc<str>) -> Place {
+    Place { file: file.clone(), line: 0, column: 0 }
+}
+
+/// Reads the pieces, on all cores if that pays; the order of the objects is that of the pieces.
+fn read(pieces: &[Piece<'_>], faults: &mut Faults) -> Vec<Object> {
+    let bytes: usize = pieces.iter().map(|piece| piece.text.len()).sum();
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    if cores == 1 || bytes < PARALLEL_BYTES {
+        return read_on_this_thread(pieces, faults);
+    }
+    let mut objects = Vec::new();
+    thread::scope(|scope| {
+        let readers: Vec<_> = shares(pieces, bytes / cores + 1)
+            .into_iter()
+            .map(|share| {
+                scope.spawn(move || {
+                    let mut faults = Faults::default();
+                    let objects = read_on_this_thread(share, &mut faults);
+                    (objects, faults)
+                })
+            })
+            .collect();
+        for reader in readers {
+            match reader.join() {
+                Ok((read, found)) => {
+                    objects.extend(read);
+                    faults.append(found);
+                }
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    objects
+}
+
+/// Runs of pieces of about `share` bytes each.
+fn shares<'p, 'a>(mut pieces: &'p [Piece<'a>], share: usize) -> Vec<&'p [Piece<'a>]> {
+    let mut shares = Vec::new();
+    while !pieces.is_empty() {
+        let mut bytes = 0;
+        let count = pieces.iter().take_while(|piece| {
+            let is_in = bytes < share;
+            bytes += piece.text.len();
+            is_in
+        });
+        let (first, rest) = pieces.split_at(count.count().max(1));
+        shares.push(first);
+        pieces = rest;
+    }
+    shares
+}
+
+fn read_on_this_thread(pieces: &[Piece<'_>], faults: &mut Faults) -> Vec<Object> {
+    let mut objects = Vec::new();
+    for piece in pieces {
+        document::read(piece, faults, &mut objects);
+    }
+    objects
+}
