@@ -1,0 +1,15 @@
+//! The decisions of the data plane as pure functions, built for the kernel, the tests and the fuzzers.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod decide;
+pub mod histogram;
+pub mod packet;
+pub mod peer;
+pub mod tables;
+mod walk;
+
+pub use decide::{Decision, Outcome, Question, decide};
+pub use packet::{Bytes, Kind, Packet, ParseError};
+pub use peer::{Peer, resolve};
+pub use tables::{Step, Tables};

@@ -1,0 +1,29 @@
+//! The programs that run in the kernel: thin shells around the engine, one file per hook family.
+#![no_std]
+#![no_main]
+#![expect(internal_features, reason = "core leaves atomic addition out for this target")]
+#![feature(core_intrinsics)]
+
+mod account;
+mod cgroup;
+mod connect;
+mod connections;
+mod events;
+mod flows;
+mod maps;
+mod skb;
+mod sockops;
+mod subject;
+mod sweep;
+mod tables;
+mod walk;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,74 @@
+//! Every map, with the capacity it has until the agent configures another.
+
+use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf};
+use aya_ebpf::macros::btf_map;
+use windrose_abi::{
+    Address, AddressRow, CgroupPath, CgroupRow, ConnectionRow, Control, EdgeKey, EdgeRow, Event, FlowKey, FlowRow,
+    OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortRow, PrefixRow,
+    RefusalKey, RuleKey, RuleRow, RuleSetRow, WorkloadRow,
+};
+
+/// Entries are allocated when they are written: capacity costs only the buckets.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+pub(crate) static CONTROL: Array<Control, 1> = Array::new();
+#[btf_map]
+pub(crate) static CGROUPS: HashMap<u64, CgroupRow, 65536, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static CGROUP_PATHS: HashMap<CgroupPath, CgroupRow, 16384, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static WORKLOADS: HashMap<u32, WorkloadRow, 65536, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static ADDRESSES: HashMap<Address, AddressRow, 262144, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static PREFIXES: LpmTrie<Address, PrefixRow, 262144> = LpmTrie::new();
+#[btf_map]
+pub(crate) static PEER_LISTS: HashMap<PeerListKey, PeerListRow, 131072, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static POLICY_SETS: HashMap<PolicySetKey, PolicySetRow, 65536, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static RULE_SETS: HashMap<u32, RuleSetRow, 65536, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static RULES: HashMap<RuleKey, RuleRow, 1048576, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static PORT_NAMES: HashMap<PortKey, PortRow, 65536, ON_DEMAND> = HashMap::new();
+
+/// Socket storage that accepted sockets copy from their listener; aya's own has no such flag. The
+/// fields are what a BTF map definition is made of.
+#[repr(C)]
+pub(crate) struct InheritedSkStorage<T> {
+    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; ON_DEMAND | BPF_F_CLONE as usize],
+}
+
+// SAFETY: the pointers are a definition for the loader and are never dereferenced.
+unsafe impl<T> Sync for InheritedSkStorage<T> {}
+
+#[btf_map]
+pub(crate) static CONNECTIONS: InheritedSkStorage<ConnectionRow> = InheritedSkStorage {
+    r#type: core::ptr::null(),
+    key: core::ptr::null(),
+    value: core::ptr::null(),
+    max_entries: core::ptr::null(),
+    map_flags: core::ptr::null(),
+};
+#[btf_map]
+pub(crate) static FLOWS: HashMap<FlowKey, FlowRow, 65536> = HashMap::new();
+#[btf_map]
+pub(crate) static ORIGINS: HashMap<OriginKey, OriginRow, 65536> = HashMap::new();
+#[btf_map]
+pub(crate) static REFUSALS: HashMap<RefusalKey, u64, 65536, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static RECENT_REFUSALS: LruHashMap<OriginKey, u64, 8192> = LruHashMap::new();
+#[btf_map]
+pub(crate) static EDGES: HashMap<EdgeKey, EdgeRow, 16384, ON_DEMAND> = HashMap::new();
+/// Counts that no key names: see `account::Count`.
+#[btf_map]
+pub(crate) static COUNTS: Array<u64, 16> = Array::new();
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, 4194304> = RingBuf::new();

@@ -1,0 +1,140 @@
+//! The kernel's maps as the engine's tables.
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use core::ffi::c_void;
+use windrose_abi::{
+    Address, AddressSlot, ControlSlot, Origin, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortSlot,
+    PrefixSlot, RuleKey, RuleSetSlot, RuleSlot, WorkloadSlot,
+};
+use windrose_engine::{Decision, Outcome, Question, Step, Tables};
+
+use crate::maps;
+
+/// One generation of the maps: a decision takes it once and so sees all of one policy.
+#[derive(Clone, Copy)]
+pub(crate) struct KernelTables {
+    pub(crate) generation: u64,
+    pub(crate) flags: u32,
+}
+
+/// The policy in force and its cgroup depths; `None` before the first one.
+#[inline(always)]
+pub(crate) fn current() -> Option<(KernelTables, u64)> {
+    let control = maps::CONTROL.get_ptr(0)?;
+    // SAFETY: the entry of an array map lives as long as the map; the word is written atomically.
+    let generation = unsafe { core::ptr::read_volatile(&raw const (*control).generation) };
+    if generation == 0 {
+        return None;
+    }
+    // SAFETY: as above; the index is 0 or 1.
+    let slot = unsafe { (&raw const (*control).slots[(generation & 1) as usize]).read() };
+    Some((KernelTables { generation, flags: slot.flags }, slot.cgroup_depths))
+}
+
+/// The slot of a row that a generation reads.
+macro_rules! slot_of {
+    ($map:expr, $key:expr, $self:expr) => {{
+        // SAFETY: userspace replaces whole entries; the old one outlives this program's run (RCU).
+        let row = unsafe { $map.get($key) }?;
+        &row.slots[($self.generation & 1) as usize]
+    }};
+}
+
+impl KernelTables {
+    /// The row of a workload that exists in this generation.
+    #[inline(always)]
+    pub(crate) fn workload(&self, workload: u32) -> Option<WorkloadSlot> {
+        let slot = slot_of!(maps::WORKLOADS, &workload, self);
+        (slot.identity != 0).then_some(*slot)
+    }
+
+    /// The workload bound to a cgroup.
+    #[inline(always)]
+    pub(crate) fn cgroup(&self, id: u64) -> Option<u32> {
+        // SAFETY: as in `slot_of`.
+        let row = unsafe { maps::CGROUPS.get(&id) }?;
+        let workload = row.workloads[(self.generation & 1) as usize];
+        (workload != 0).then_some(workload)
+    }
+}
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn address(&self, address: &Address) -> Option<AddressSlot> {
+        let slot = slot_of!(maps::ADDRESSES, address, self);
+        (slot.identity != 0).then_some(*slot)
+    }
+
+    #[inline(always)]
+    fn prefix(&self, address: &Address) -> Option<PrefixSlot> {
+        let key = aya_ebpf::maps::lpm_trie::Key::new(128, *address);
+        let row = maps::PREFIXES.get(&key)?;
+        let slot = &row.slots[(self.generation & 1) as usize];
+        (slot.identity != 0).then_some(*slot)
+    }
+
+    #[inline(always)]
+    fn has_prefixes(&self) -> bool {
+        self.flags & ControlSlot::HAS_PREFIXES != 0
+    }
+
+    #[inline(always)]
+    fn peer_list(&self, list: u32, row: u32) -> Option<&PeerListRow> {
+        // SAFETY: rows of a list never change; removal waits for running programs.
+        unsafe { maps::PEER_LISTS.get(&PeerListKey { list, row }) }
+    }
+
+    #[inline(always)]
+    fn policy_set(&self, set: u32, row: u32) -> Option<&PolicySetRow> {
+        // SAFETY: as above.
+        unsafe { maps::POLICY_SETS.get(&PolicySetKey { set, row }) }
+    }
+
+    #[inline(always)]
+    fn rule_set(&self, rule_set: u32) -> Option<RuleSetSlot> {
+        let slot = slot_of!(maps::RULE_SETS, &rule_set, self);
+        (slot.flags & RuleSetSlot::EXISTS != 0).then_some(*slot)
+    }
+
+    #[inline(always)]
+    fn rule(&self, key: &RuleKey) -> Option<RuleSlot> {
+        let slot = slot_of!(maps::RULES, key, self);
+        (slot.action != 0).then_some(*slot)
+    }
+
+    #[inline(always)]
+    fn port_names(&self, key: &PortKey) -> Option<PortSlot> {
+        let slot = slot_of!(maps::PORT_NAMES, key, self);
+        Some(*slot)
+    }
+
+    #[inline(always)]
+    fn audit_all(&self) -> bool {
+        self.flags & ControlSlot::AUDIT_ALL != 0
+    }
+
+    #[inline(always)]
+    fn repeat<S: Step>(&self, count: u32, state: &mut S) {
+        // SAFETY: the callback is called with `state` only, and only during this call.
+        unsafe { bpf_loop(count, turn::<S> as *mut c_void, core::ptr::from_mut(state).cast(), 0) };
+    }
+}
+
+extern "C" fn turn<S: Step>(index: u64, state: *mut c_void) -> i64 {
+    // SAFETY: `repeat` passes a live, exclusive `S`.
+    let state = unsafe { &mut *state.cast::<S>() };
+    i64::from(!state.step(index as u32))
+}
+
+/// The engine's decision in a frame of its own: a program's frames share 512 bytes.
+#[inline(always)]
+pub(crate) fn decide(tables: &KernelTables, question: &Question) -> Decision {
+    let mut decision = Decision { enforced: Outcome::allow(Origin::None, 0), would_be: None };
+    decide_into(tables, question, &mut decision);
+    decision
+}
+
+#[inline(never)]
+fn decide_into(tables: &KernelTables, question: &Question, decision: &mut Decision) {
+    *decision = windrose_engine::decide(tables, question);
+}

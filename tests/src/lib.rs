@@ -1,0 +1,2 @@
+//! What the tests on real sockets stand on.
+#![forbid(unsafe_code)]
