@@ -25,7 +25,8 @@ fn main() -> ExitCode {
 
 /// The path of the object, if it is the one that belongs to the sources; else what is wrong and the remedy.
 fn object() -> Result<PathBuf, String> {
-    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets no CARGO_MANIFEST_DIR")?);
+    let package =
+        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets no CARGO_MANIFEST_DIR")?);
     let object = package.join("object/windrose.bpf.o");
     let record = package.join("object/windrose.bpf.o.sources");
     let sources = package.join("../../ebpf");
@@ -34,10 +35,13 @@ fn object() -> Result<PathBuf, String> {
     }
     watch(&sources)?;
 
-    let bytes = fs::read(&object).map_err(|error| format!("no BPF object at {}: {error}; {REMEDY}", object.display()))?;
-    let text = fs::read_to_string(&record)
-        .map_err(|error| format!("no digest of the BPF sources at {}: {error}; {REMEDY}", record.display()))?;
-    let record = digest::Record::parse(&text).map_err(|fault| format!("{}: {fault}; {REMEDY}", record.display()))?;
+    let bytes = fs::read(&object)
+        .map_err(|error| format!("no BPF object at {}: {error}; {REMEDY}", object.display()))?;
+    let text = fs::read_to_string(&record).map_err(|error| {
+        format!("no digest of the BPF sources at {}: {error}; {REMEDY}", record.display())
+    })?;
+    let record =
+        digest::Record::parse(&text).map_err(|fault| format!("{}: {fault}; {REMEDY}", record.display()))?;
     let now = digest::of_sources(&sources)
         .map_err(|error| format!("cannot read the BPF sources in {}: {error}", sources.display()))?;
     if now != record.sources {
@@ -47,7 +51,10 @@ fn object() -> Result<PathBuf, String> {
         ));
     }
     if digest::of_bytes(&bytes) != record.object {
-        return Err(format!("{} is not the object that its digest file describes; {REMEDY}", object.display()));
+        return Err(format!(
+            "{} is not the object that its digest file describes; {REMEDY}",
+            object.display()
+        ));
     }
     Ok(object)
 }

@@ -70,7 +70,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// Whether `program` is found on the search path.
 pub(crate) fn is_installed(program: &str) -> bool {
-    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    env::var_os("PATH")
+        .is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 fn program(command: &Command) -> String {

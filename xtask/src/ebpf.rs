@@ -22,7 +22,7 @@ const TARGET: &str = "bpfel-unknown-none";
 pub(crate) struct Arguments {
     /// Write nothing; fail unless the committed object is byte for byte what the sources give.
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
 }
 
 /// Builds, then writes or compares.
@@ -50,7 +50,7 @@ fn cargo(workspace: &Workspace, toolchain: &Toolchain, verb: &str) -> Result<Com
     // Paths reach the object as BTF line info and panic locations. The last prefix that fits wins.
     let mut remap = |from: &str, to: &str| flags.push(format!("--remap-path-prefix={from}={to}"));
     remap(&workspace.root().to_string_lossy(), "/windrose");
-    for folder in toolchain.registry_sources()? {
+    for folder in Toolchain::registry_sources()? {
         remap(&folder.to_string_lossy(), "/crates");
     }
     remap(&toolchain.library().to_string_lossy(), "/rust/library");
@@ -99,9 +99,10 @@ fn compare(workspace: &Workspace, bytes: &[u8], record: &Record) -> Result<()> {
     let object = workspace.object();
     let digest = workspace.object_record();
     let remedy = "run `cargo xtask ebpf` and commit what it writes";
-    let committed = fs::read(&object).with_context(|| format!("cannot read {}; {remedy}", object.display()))?;
-    let text = fs::read_to_string(&digest)
-        .with_context(|| format!("cannot read {}; {remedy}", digest.display()))?;
+    let committed =
+        fs::read(&object).with_context(|| format!("cannot read {}; {remedy}", object.display()))?;
+    let text =
+        fs::read_to_string(&digest).with_context(|| format!("cannot read {}; {remedy}", digest.display()))?;
     let described = Record::parse(&text)
         .map_err(|fault| anyhow::anyhow!("{}: {fault}; {remedy}", workspace.relative(&digest)))?;
     let mut faults = Vec::new();

@@ -63,7 +63,7 @@ impl Toolchain {
     }
 
     /// The folders that hold the unpacked sources of registry crates.
-    pub(crate) fn registry_sources(&self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn registry_sources() -> Result<Vec<PathBuf>> {
         let home = env::var_os("CARGO_HOME")
             .map(PathBuf::from)
             .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")))
@@ -78,8 +78,7 @@ impl Toolchain {
     /// Copies the object at `from` to `to` without its DWARF; BTF stays.
     pub(crate) fn strip(&self, from: &Path, to: &Path) -> Result<()> {
         // Rustc brings llvm-objcopy of its own LLVM, so the result does not depend on the machine's binutils.
-        let objcopy =
-            self.rustc.sysroot.join("lib/rustlib").join(&self.rustc.host).join("bin/rust-objcopy");
+        let objcopy = self.rustc.sysroot.join("lib/rustlib").join(&self.rustc.host).join("bin/rust-objcopy");
         if !objcopy.is_file() {
             bail!("this Rust toolchain has no {}; use one of rustup's", objcopy.display());
         }
@@ -95,7 +94,8 @@ impl Toolchain {
 
 impl Rustc {
     fn ask(folder: &Path) -> Result<Self> {
-        let rustc = |arguments: &[&str]| command::output(Command::new("rustc").current_dir(folder).args(arguments));
+        let rustc =
+            |arguments: &[&str]| command::output(Command::new("rustc").current_dir(folder).args(arguments));
         let text = rustc(&["-vV"])?;
         let field = |name: &str| {
             text.lines()
@@ -124,7 +124,10 @@ impl Rustc {
         // `libLLVM.so.22.1-…` is the library; `libLLVM-22-….so`, where there is one, a script that names it.
         names.sort_by_key(|name| !name.starts_with("libLLVM.so"));
         names.into_iter().next().with_context(|| {
-            format!("no libLLVM*.so* in {}: bpf-linker needs a Rust toolchain with a shared LLVM", folder.display())
+            format!(
+                "no libLLVM*.so* in {}: bpf-linker needs a Rust toolchain with a shared LLVM",
+                folder.display()
+            )
         })
     }
 }

@@ -72,7 +72,11 @@ fn adopt(source: &Path, unpacked: &Path) -> Result<PathBuf> {
 }
 
 fn from_rustup(workspace: &Workspace) -> Result<()> {
-    command::output(Command::new("rustup").current_dir(workspace.root()).args(["component", "add", "rust-src"]))?;
+    command::output(Command::new("rustup").current_dir(workspace.root()).args([
+        "component",
+        "add",
+        "rust-src",
+    ]))?;
     Ok(())
 }
 
@@ -109,7 +113,8 @@ fn from_debian(rustc: &Rustc, folder: &Path) -> Result<PathBuf> {
     };
     command::output(private("apt-get").arg("update"))?;
     let known = command::output(private("apt-cache").args(["madison", "rust-src"]))?;
-    let versions: Vec<&str> = known.lines().filter_map(|line| line.split('|').nth(1)).map(str::trim).collect();
+    let versions: Vec<&str> =
+        known.lines().filter_map(|line| line.split('|').nth(1)).map(str::trim).collect();
     let wanted = format!("{}+", rustc.release);
     let Some(version) = versions.iter().find(|version| version.starts_with(&wanted)) else {
         bail!("the pool has {}, but not {}", versions.join(", "), rustc.release);
@@ -140,7 +145,8 @@ fn debian_mirror() -> Result<String> {
 
 /// The archive that a workplace without either may put beside the checkout.
 fn from_archive(workspace: &Workspace, rustc: &Rustc, folder: &Path) -> Result<PathBuf> {
-    let archive = workspace.root().join("../shared/toolchain").join(format!("rust-src-{}.tar.xz", rustc.release));
+    let archive =
+        workspace.root().join("../shared/toolchain").join(format!("rust-src-{}.tar.xz", rustc.release));
     if !archive.is_file() {
         bail!("{} does not exist", archive.display());
     }
