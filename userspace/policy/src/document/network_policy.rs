@@ -78,6 +78,14 @@ fn decode_spec(reader: &mut Reader<'_>, node: &Node<'_>) -> Spec {
             sections.push((Direction::Egress, entry));
         }
     });
+    if spec.types.is_none()
+        && let Some((_, entry)) = sections.iter().find(|(direction, _)| *direction == Direction::Egress)
+        && spec.egress.as_ref().is_some_and(Vec::is_empty)
+    {
+        let message = "an empty `egress` without `policyTypes` does not isolate egress: \
+                       add `policyTypes: [Ingress, Egress]`";
+        reader.warn(entry.mark, message);
+    }
     if let Some(types) = &spec.types {
         for (direction, entry) in sections {
             let is_empty = match direction {
