@@ -74,6 +74,11 @@ impl Faults {
         !self.errors.faults.is_empty()
     }
 
+    /// Whether a further error would only be counted.
+    pub(crate) fn is_full_of_errors(&self) -> bool {
+        self.errors.faults.len() >= KEPT
+    }
+
     /// Whether a further warning would be dropped.
     pub(crate) fn is_full_of_warnings(&self) -> bool {
         self.warnings.faults.len() >= KEPT

@@ -72,6 +72,8 @@ impl<'a> Selection<'a> {
     pub(super) fn is_empty(&mut self, selector: &NamespacedSelector) -> bool {
         let model = self.model;
         !model.namespaces.iter().any(|(name, namespace)| {
+            let Some(left) = self.budget.checked_sub(1) else { return true };
+            self.budget = left;
             selector.namespaces.matches(&namespace.labels) && !self.is_empty_in(name, &selector.pods)
         })
     }

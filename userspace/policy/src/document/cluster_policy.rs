@@ -31,10 +31,10 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Cluster
         }
         _ => {}
     });
-    let meta = meta::decode(reader, node.mark, metadata, Shape::ClusterPolicy);
-    if !has_spec {
+    if !has_spec && reader.errors() == before {
         reader.missing(node.mark, "ClusterNetworkPolicy", "spec");
     }
+    let meta = meta::decode(reader, node.mark, metadata, Shape::ClusterPolicy);
     let (meta, spec) = (meta?, spec?);
     (reader.errors() == before).then(|| ClusterPolicy {
         name: meta.name,

@@ -136,7 +136,7 @@ fn find(
     if names.is_empty() {
         let versions: Vec<&str> = KNOWN[..4].iter().map(|known| known.version).collect();
         if nearest(name, KNOWN.iter().map(|known| known.name)).is_some() {
-            reader.unknown(version_mark, "apiVersion", version, &versions);
+            reader.unknown(version_mark, "apiVersion", version, "", &versions);
         } else {
             let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
             let message =
@@ -145,6 +145,6 @@ fn find(
         }
         return None;
     }
-    reader.unknown(name_mark, format_args!("kind of {}", quoted(version)), name, &names);
+    reader.unknown(name_mark, "kind", name, format_args!(" of {}", quoted(version)), &names);
     None
 }

@@ -19,6 +19,9 @@ const PREFIX: &str = "windrose.dev/";
 /// Our only annotation so far.
 const AUDIT: &str = "windrose.dev/audit";
 
+/// What faults call the two sides of a label.
+pub(super) const LABEL: (&str, &str) = ("a label's key", "a label's value");
+
 const FIELDS: [&str; 15] = [
     "name",
     "namespace",
@@ -135,7 +138,7 @@ fn decode_namespace(reader: &mut Reader<'_>, entry: &Entry<'_>, shape: Shape) ->
 
 fn decode_labels(reader: &mut Reader<'_>, node: &Node<'_>) -> Labels {
     let mut labels = Labels::new();
-    for (mark, key, value_mark, value) in pairs(reader, node, "labels", "a label") {
+    for (mark, key, value_mark, value) in pairs(reader, node, "labels", LABEL) {
         if let Err(why) = check_label_key(key) {
             reader.error(mark, format!("label {} {why}", quoted(key)));
         }
@@ -149,12 +152,12 @@ fn decode_labels(reader: &mut Reader<'_>, node: &Node<'_>) -> Labels {
 
 fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) -> bool {
     let mut audit = false;
-    for (mark, key, value_mark, value) in pairs(reader, node, "annotations", "an annotation") {
+    for (mark, key, value_mark, value) in pairs(reader, node, "annotations", ("an annotation's key", "an annotation's value")) {
         if !key.starts_with(PREFIX) {
             continue;
         }
         if key != AUDIT {
-            reader.unknown(mark, "annotation", key, &[AUDIT]);
+            reader.unknown(mark, "annotation", key, "", &[AUDIT]);
             continue;
         }
         if shape == Shape::Workload {
@@ -181,15 +184,15 @@ pub(super) fn pairs<'n>(
     reader: &mut Reader<'_>,
     node: &'n Node<'_>,
     what: &str,
-    item: &str,
+    (key_of, value_of): (&str, &str),
 ) -> Vec<(Mark, &'n str, Mark, &'n str)> {
     let mut pairs = Vec::new();
     for entry in reader.entries(node, what) {
-        let key = reader.scalar_text(entry.mark, &entry.key, &format!("{item}'s key"));
+        let key = reader.scalar_text(entry.mark, &entry.key, key_of);
         let value = match &entry.value.value {
             // Kubernetes reads a null as the empty text.
             Value::Scalar(_) if entry.value.is_null() => Some(""),
-            _ => reader.text(&entry.value, &format!("{item}'s value")),
+            _ => reader.text(&entry.value, value_of),
         };
         if let (Some(key), Some(value)) = (key, value) {
             pairs.push((entry.mark, key, entry.value.mark, value));

@@ -1,7 +1,7 @@
 //! `networking.k8s.io/v1` `NetworkPolicy`.
 
 use super::meta::{self, Shape};
-use super::node::Node;
+use super::node::{Node, Value};
 use super::reader::Reader;
 use super::{address, port, selector};
 use crate::model::{Direction, NetworkPeer, NetworkPolicy, NetworkRule, ObjectName, Selector};
@@ -26,10 +26,10 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Network
         "spec" => spec = Some(decode_spec(reader, &entry.value)),
         _ => {}
     });
-    let meta = meta::decode(reader, node.mark, metadata, Shape::Policy);
-    if spec.is_none() {
+    if spec.is_none() && reader.errors() == before {
         reader.missing(node.mark, "NetworkPolicy", "spec");
     }
+    let meta = meta::decode(reader, node.mark, metadata, Shape::Policy);
     let (meta, spec) = (meta?, spec?);
     if reader.errors() != before {
         return None;
@@ -80,7 +80,7 @@ fn decode_spec(reader: &mut Reader<'_>, node: &Node<'_>) -> Spec {
     });
     if spec.types.is_none()
         && let Some((_, entry)) = sections.iter().find(|(direction, _)| *direction == Direction::Egress)
-        && spec.egress.as_ref().is_some_and(Vec::is_empty)
+        && matches!(&entry.value.value, Value::List(items) if items.is_empty())
     {
         let message = "an empty `egress` without `policyTypes` does not isolate egress: \
                        add `policyTypes: [Ingress, Egress]`";

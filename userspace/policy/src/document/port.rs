@@ -19,8 +19,7 @@ pub(super) fn decode_number(reader: &mut Reader<'_>, node: &Node<'_>, what: &str
 pub(super) fn decode_name<'n>(reader: &mut Reader<'_>, node: &'n Node<'_>, what: &str) -> Option<&'n str> {
     let name = reader.text(node, what)?;
     if let Err(why) = check_port_name(name) {
-        let hint = if name.parse::<u16>().is_ok() { ": a port number has no quotes" } else { "" };
-        reader.error(node.mark, format!("{what} {} {why}{hint}", quoted(name)));
+        reader.error(node.mark, format!("{what} {} {why}", quoted(name)));
         return None;
     }
     Some(name)
@@ -77,7 +76,19 @@ fn decode_number_or_name<'n>(reader: &mut Reader<'_>, node: &'n Node<'_>) -> Opt
         Value::Scalar(scalar) if scalar.kind() == ScalarKind::Integer => {
             decode_number(reader, node, "port").map(Port::Number)
         }
-        _ => decode_name(reader, node, "port").map(Port::Name),
+        Value::Scalar(scalar) if !scalar.is_plain && scalar.text.parse::<u16>().is_ok() => {
+            let text = quoted(&scalar.text);
+            reader.error(node.mark, format!("port {text} in quotes is a name: take the quotes away"));
+            None
+        }
+        Value::Scalar(scalar) if scalar.kind() == ScalarKind::Text => {
+            decode_name(reader, node, "port").map(Port::Name)
+        }
+        _ => {
+            let message = format!("port must be a number or the name of a port, not {}", node.describe());
+            reader.error(node.mark, message);
+            None
+        }
     }
 }
 

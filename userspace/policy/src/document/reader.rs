@@ -44,13 +44,18 @@ impl<'f> Reader<'f> {
         self.errors
     }
 
-    /// Records that `wrong` is none of `known`, with the nearest of them.
-    pub(super) fn unknown(&mut self, mark: Mark, what: impl Display, wrong: &str, known: &[&str]) {
+    /// Records that `wrong` is none of `known`, with the nearest of them. `of` says where, and
+    /// begins with a space, or is empty.
+    pub(super) fn unknown(&mut self, mark: Mark, what: &str, wrong: &str, of: impl Display, known: &[&str]) {
+        if self.faults.is_full_of_errors() {
+            // A million wrong names are not worth a million searches for better ones.
+            return self.error(mark, "");
+        }
         let hint = match nearest(wrong, known.iter().copied()) {
             Some(near) => format!("; did you mean `{near}`?"),
             None => format!(": expected {}", one_of(known)),
         };
-        self.error(mark, format!("unknown {what} {}{hint}", quoted(wrong)));
+        self.error(mark, format!("unknown {what} {}{of}{hint}", quoted(wrong)));
     }
 
     /// Calls `visit` for each field of a mapping that is known and not null. Unknown fields are
@@ -65,7 +70,7 @@ impl<'f> Reader<'f> {
         for entry in self.entries(node, what) {
             let key: &'n str = &entry.key.text;
             if !known.contains(&key) {
-                self.unknown(entry.mark, format_args!("field of {what}"), key, known);
+                self.unknown(entry.mark, "field", key, format_args!(" of {what}"), known);
             } else if !entry.value.is_null() {
                 visit(self, key, entry);
             }
@@ -127,10 +132,13 @@ impl<'f> Reader<'f> {
         scalar: &'n Scalar<'_>,
         what: &str,
     ) -> Option<&'n str> {
+        let kind = scalar.kind();
+        if kind == ScalarKind::Text {
+            return Some(&scalar.text);
+        }
         let text = quoted(&scalar.text);
-        let is = match scalar.kind() {
-            ScalarKind::Text => return Some(&scalar.text),
-            ScalarKind::Null => {
+        let is = match kind {
+            ScalarKind::Text | ScalarKind::Null => {
                 self.error(mark, format!("{what} must be text, not nothing"));
                 return None;
             }
@@ -187,7 +195,7 @@ impl<'f> Reader<'f> {
             return Some(*value);
         }
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        self.unknown(node.mark, what, text, &known);
+        self.unknown(node.mark, what, text, "", &known);
         None
     }
 

@@ -1,6 +1,6 @@
 //! Label selectors.
 
-use super::meta::pairs;
+use super::meta::{LABEL, pairs};
 use super::name::{check_label_key, check_label_value};
 use super::node::Node;
 use super::reader::Reader;
@@ -28,7 +28,7 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>, what: &str) -> Se
     let mut requirements = Vec::new();
     reader.fields(node, what, &["matchLabels", "matchExpressions"], |reader, key, entry| {
         if key == "matchLabels" {
-            for (mark, key, value_mark, value) in pairs(reader, &entry.value, "matchLabels", "a label") {
+            for (mark, key, value_mark, value) in pairs(reader, &entry.value, "matchLabels", LABEL) {
                 if let Err(why) = check_label_key(key) {
                     reader.error(mark, format!("label {} {why}", quoted(key)));
                 }

@@ -39,10 +39,10 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Workloa
         "spec" => spec = Some(decode_spec(reader, &entry.value)),
         _ => {}
     });
-    let meta = meta::decode(reader, node.mark, metadata, Shape::Workload);
-    if spec.is_none() {
+    if spec.is_none() && reader.errors() == before {
         reader.missing(node.mark, "Workload", "spec");
     }
+    let meta = meta::decode(reader, node.mark, metadata, Shape::Workload);
     let (meta, spec) = (meta?, spec?);
     if reader.errors() != before {
         return None;
