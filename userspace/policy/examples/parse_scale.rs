@@ -29,7 +29,10 @@ fn main() {
             for rule in 0..RULES {
                 let peer = (number * 7 + rule) % 1_000;
                 let _ = if style {
-                    writeln!(text, "  - {{from: [{{podSelector: {{matchLabels: {{app: a{peer}}}}}}}], ports: [{{port: 80}}]}}")
+                    writeln!(
+                        text,
+                        "  - {{from: [{{podSelector: {{matchLabels: {{app: a{peer}}}}}}}], ports: [{{port: 80}}]}}"
+                    )
                 } else {
                     write!(
                         text,
@@ -48,7 +51,8 @@ fn main() {
         for document in text.split_inclusive("\n---") {
             match sources.last_mut() {
                 Some(source) if source.text.len() < 4 << 20 => source.text.push_str(document),
-                _ => sources.push(Source { name: format!("{}.yaml", sources.len()), text: document.to_owned() }),
+                _ => sources
+                    .push(Source { name: format!("{}.yaml", sources.len()), text: document.to_owned() }),
             }
         }
         for _ in 0..3 {

@@ -5,8 +5,8 @@
 
 use crate::fault::{Faults, quoted};
 use crate::model::{
-    Cidr, ClusterPeer, ClusterPeers, ClusterPolicy, ClusterRule, Direction, Model, NetworkPeer, NetworkPolicy,
-    NetworkRule, ObjectName, PortMatch, Protocol, Tier, Workload,
+    Cidr, ClusterPeer, ClusterPeers, ClusterPolicy, ClusterRule, Direction, Model, NetworkPeer,
+    NetworkPolicy, NetworkRule, ObjectName, PortMatch, Protocol, Tier, Workload,
 };
 use crate::place::Place;
 
@@ -21,8 +21,7 @@ mod tests;
 
 /// Records what the author of the policies should know.
 pub(crate) fn advise(model: &Model, faults: &mut Faults) {
-    let mut advisor =
-        Advisor { model, blocks: Blocks::new(model), selection: Selection::new(model), faults };
+    let mut advisor = Advisor { model, blocks: Blocks::new(model), selection: Selection::new(model), faults };
     for policy in model.network_policies.values() {
         if advisor.faults.is_full_of_warnings() {
             return;
@@ -63,13 +62,16 @@ impl Advisor<'_> {
         let ports = rule.ports.as_deref().unwrap_or_default();
         // Point 7.
         let covered = peers.iter().find_map(|peer| match peer {
-            NetworkPeer::Block(block) => self.blocks.covered(&block.cidr, &block.except).map(|found| (block.cidr, found)),
+            NetworkPeer::Block(block) => {
+                self.blocks.covered(&block.cidr, &block.except).map(|found| (block.cidr, found))
+            }
             NetworkPeer::Workloads { .. } => None,
         });
         if let Some((cidr, workload)) = covered {
             self.warn_of_cover(&rule.place, "ipBlock", cidr, workload);
         }
-        let is_blocks_only = !peers.is_empty() && peers.iter().all(|peer| matches!(peer, NetworkPeer::Block(_)));
+        let is_blocks_only =
+            !peers.is_empty() && peers.iter().all(|peer| matches!(peer, NetworkPeer::Block(_)));
         if direction == Direction::Egress && is_blocks_only && all_named(ports) {
             self.warn_of_names_of_blocks(&rule.place);
             return;
@@ -77,9 +79,12 @@ impl Advisor<'_> {
         let unknown = names(ports).find(|&(protocol, name)| {
             !self.selection.defines(protocol, name, |model, workload| match direction {
                 Direction::Ingress => {
-                    workload.name.namespace == policy.name.namespace && policy.pod_selector.matches(&workload.labels)
+                    workload.name.namespace == policy.name.namespace
+                        && policy.pod_selector.matches(&workload.labels)
                 }
-                Direction::Egress => peers.is_empty() || peers.iter().any(|peer| is_peer(model, policy, peer, workload)),
+                Direction::Egress => {
+                    peers.is_empty() || peers.iter().any(|peer| is_peer(model, policy, peer, workload))
+                }
             })
         });
         if let Some((protocol, name)) = unknown {
@@ -115,7 +120,8 @@ impl Advisor<'_> {
         if let Some((cidr, workload)) = covered {
             self.warn_of_cover(&rule.place, "network", cidr, workload);
         }
-        let is_networks_only = !peers.is_empty() && peers.iter().all(|peer| matches!(peer, ClusterPeer::Networks(_)));
+        let is_networks_only =
+            !peers.is_empty() && peers.iter().all(|peer| matches!(peer, ClusterPeer::Networks(_)));
         if is_networks_only && all_named(ports) {
             self.warn_of_names_of_blocks(&rule.place);
             return;
@@ -136,7 +142,8 @@ impl Advisor<'_> {
 
     /// Point 16.
     fn equal_priorities(&mut self) {
-        let mut policies: Vec<&ClusterPolicy> = self.model.cluster_policies.values().map(AsRef::as_ref).collect();
+        let mut policies: Vec<&ClusterPolicy> =
+            self.model.cluster_policies.values().map(AsRef::as_ref).collect();
         policies.sort_by_key(|policy| (policy.tier, policy.priority));
         for group in policies.chunk_by(|a, b| (a.tier, a.priority) == (b.tier, b.priority)) {
             for pair in group.windows(2) {

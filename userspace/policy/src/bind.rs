@@ -12,7 +12,8 @@ use crate::place::Place;
 
 /// Builds the model. Objects with a fault are left out of it.
 pub(crate) fn bind(objects: Vec<Object>, faults: &mut Faults) -> Model {
-    let mut binder = Binder { faults, model: Model::default(), addresses: HashMap::new(), cgroups: HashMap::new() };
+    let mut binder =
+        Binder { faults, model: Model::default(), addresses: HashMap::new(), cgroups: HashMap::new() };
     for object in objects {
         match object {
             Object::Namespace(namespace) => binder.namespace(namespace),
@@ -34,8 +35,11 @@ struct Binder<'f> {
 
 impl Binder<'_> {
     fn namespace(&mut self, object: NamespaceObject) {
-        let namespace =
-            Namespace { labels: Arc::new(object.labels), audit: object.audit, place: Some(object.place.clone()) };
+        let namespace = Namespace {
+            labels: Arc::new(object.labels),
+            audit: object.audit,
+            place: Some(object.place.clone()),
+        };
         match self.model.namespaces.entry(object.name) {
             Entry::Vacant(entry) => {
                 entry.insert(namespace);
@@ -75,8 +79,11 @@ impl Binder<'_> {
         }
         if let (Some(cgroup), Some(place)) = (&workload.cgroup, cgroup_place) {
             if let Some((owner, first)) = self.cgroups.get(cgroup) {
-                let message =
-                    format!("cgroup {} is already that of workload {}, at {first}", quoted(cgroup), show(owner));
+                let message = format!(
+                    "cgroup {} is already that of workload {}, at {first}",
+                    quoted(cgroup),
+                    show(owner)
+                );
                 self.faults.error(place, message);
             } else {
                 self.cgroups.insert(cgroup.clone(), (workload.name.clone(), place));

@@ -85,7 +85,8 @@ fn interpret(sources: &[Source], mut faults: Faults) -> Result<Parsed, Vec<Fault
         } else if total <= TOTAL_BYTES {
             pieces.extend(document::pieces(&file, &source.text));
         } else {
-            faults.error(whole(&file), format!("all files together are larger than {} MiB", TOTAL_BYTES >> 20));
+            faults
+                .error(whole(&file), format!("all files together are larger than {} MiB", TOTAL_BYTES >> 20));
             break;
         }
     }

@@ -1,4 +1,5 @@
 //! The cyclonus conformance cases for `NetworkPolicy`, against the reference evaluator.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test, outside of its function")]
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -81,7 +82,9 @@ fn model(name: &str, step: &Value) -> Model {
         policy["kind"] = "NetworkPolicy".into();
     }
     for (name, labels) in step["Namespaces"].as_object().unwrap() {
-        objects.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}));
+        objects.push(
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
+        );
     }
     for pod in step["Pods"].as_array().unwrap() {
         let mut ports = Vec::new();
@@ -101,7 +104,9 @@ fn model(name: &str, step: &Value) -> Model {
     let text: String = objects.iter().map(Value::to_string).collect();
     match parse(&[Source { name: "step.json".to_owned(), text }]) {
         Ok(parsed) => parsed.model,
-        Err(faults) => panic!("{name}: {}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        Err(faults) => {
+            panic!("{name}: {}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 

@@ -56,7 +56,9 @@ impl<'a> Selection<'a> {
             let Requirement::In(key, values) = requirement else { continue };
             return !values.iter().any(|value| {
                 let some = self.by_label.get(&(namespace, key.as_str(), value.as_str()));
-                any(some.map_or(&[], Vec::as_slice), &mut self.budget, |workload| pods.matches(&workload.labels))
+                any(some.map_or(&[], Vec::as_slice), &mut self.budget, |workload| {
+                    pods.matches(&workload.labels)
+                })
             });
         }
         let question = (namespace.to_owned(), pods.clone());
@@ -111,5 +113,8 @@ pub(super) fn selects(model: &Model, selector: &NamespacedSelector, workload: &W
 
 /// Whether the workload is in a namespace that this selects.
 pub(super) fn is_in(model: &Model, namespaces: &Selector, workload: &Workload) -> bool {
-    model.namespaces.get(&workload.name.namespace).is_some_and(|namespace| namespaces.matches(&namespace.labels))
+    model
+        .namespaces
+        .get(&workload.name.namespace)
+        .is_some_and(|namespace| namespaces.matches(&namespace.labels))
 }

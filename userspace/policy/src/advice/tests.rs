@@ -29,7 +29,10 @@ fn of_cluster_policy(name: &str, spec: &str) -> String {
 #[test]
 fn a_block_that_covers_a_workload_is_warned_of() {
     let found = of_policy("{ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}");
-    assert_eq!(found, ["9: ipBlock `10.0.0.0/8` covers workload default/web: it matches whatever the labels"]);
+    assert_eq!(
+        found,
+        ["9: ipBlock `10.0.0.0/8` covers workload default/web: it matches whatever the labels"]
+    );
     let except = "{ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.0.0.0/24, 10.0.0.0/30]}}]}]}";
     assert_eq!(of_policy(except), [""; 0]);
     assert_eq!(of_policy("{ingress: [{from: [{ipBlock: {cidr: \"::/0\"}}]}]}"), [""; 0]);
@@ -37,11 +40,18 @@ fn a_block_that_covers_a_workload_is_warned_of() {
 
 #[test]
 fn a_policy_that_selects_no_workload_is_warned_of() {
-    for selector in ["{matchLabels: {app: wep}}", "{matchExpressions: [{key: app, operator: DoesNotExist}]}"] {
+    for selector in ["{matchLabels: {app: wep}}", "{matchExpressions: [{key: app, operator: DoesNotExist}]}"]
+    {
         let found = of_policy(&format!("{{podSelector: {selector}}}"));
         assert_eq!(found, ["8: podSelector selects no workload of namespace `default`"]);
     }
-    let found = warnings(&format!("{WORKLOAD}{}", of_cluster_policy("a", "subject: {namespaces: {matchLabels: {a: b}}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]")));
+    let found = warnings(&format!(
+        "{WORKLOAD}{}",
+        of_cluster_policy(
+            "a",
+            "subject: {namespaces: {matchLabels: {a: b}}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]"
+        )
+    ));
     assert_eq!(found, ["9: subject selects no workload"]);
 }
 
@@ -57,29 +67,45 @@ fn a_port_name_that_nobody_in_reach_has_is_warned_of() {
 #[test]
 fn names_of_ports_of_blocks_only_are_warned_of() {
     let found = of_policy("{egress: [{to: [{ipBlock: {cidr: 192.0.2.0/24}}], ports: [{port: http}]}]}");
-    assert_eq!(found, ["9: this rule matches nothing: an address block has no named ports, and it has no other"]);
+    assert_eq!(
+        found,
+        ["9: this rule matches nothing: an address block has no named ports, and it has no other"]
+    );
 }
 
 #[test]
 fn equal_priorities_are_warned_of() {
     let rules = "subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]";
-    let found = warnings(&format!("{WORKLOAD}{}{}", of_cluster_policy("a", rules), of_cluster_policy("b", rules)));
+    let found =
+        warnings(&format!("{WORKLOAD}{}{}", of_cluster_policy("a", rules), of_cluster_policy("b", rules)));
     assert_eq!(found, ["14: tier Admin has priority 5 twice: a, at t.yaml:9:18, comes first by its name"]);
 }
 
 #[test]
 fn unknown_peers_and_cleared_host_bits_are_warned_of() {
-    let rules = "subject: {namespaces: {}}, egress: [{action: Pass, to: [{nodes: {}}, {networks: [192.0.2.1/24]}]}]";
+    let rules =
+        "subject: {namespaces: {}}, egress: [{action: Pass, to: [{nodes: {}}, {networks: [192.0.2.1/24]}]}]";
     let found = warnings(&format!("{WORKLOAD}{}", of_cluster_policy("a", rules)));
-    assert_eq!(found, [
-        "10: network `192.0.2.1/24` has bits set behind its prefix: it is taken as `192.0.2.0/24`",
-        "10: a `nodes` peer cannot be resolved here, so this Pass rule denies everything",
-    ]
-    .map(str::to_owned).into_iter().rev().collect::<Vec<_>>());
+    assert_eq!(
+        found,
+        [
+            "10: network `192.0.2.1/24` has bits set behind its prefix: it is taken as `192.0.2.0/24`",
+            "10: a `nodes` peer cannot be resolved here, so this Pass rule denies everything",
+        ]
+        .map(str::to_owned)
+        .into_iter()
+        .rev()
+        .collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn an_empty_egress_list_without_types_is_warned_of() {
     let found = of_policy("{egress: []}");
-    assert_eq!(found, ["9: an empty `egress` without `policyTypes` does not isolate egress: add `policyTypes: [Ingress, Egress]`"]);
+    assert_eq!(
+        found,
+        [
+            "9: an empty `egress` without `policyTypes` does not isolate egress: add `policyTypes: [Ingress, Egress]`"
+        ]
+    );
 }

@@ -18,7 +18,8 @@ pub(super) fn decode_address(reader: &mut Reader<'_>, node: &Node<'_>) -> Option
     let address = address.to_canonical();
     let is_broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
     if address.is_unspecified() || address.is_multicast() || is_broadcast {
-        let message = format!("no workload can have {}: it is unspecified, multicast or broadcast", quoted(text));
+        let message =
+            format!("no workload can have {}: it is unspecified, multicast or broadcast", quoted(text));
         reader.error(node.mark, message);
         return None;
     }
@@ -60,7 +61,8 @@ fn parse_cidr(text: &str) -> Result<(Cidr, bool), String> {
     let address: IpAddr =
         address.parse().map_err(|_| "is not a CIDR such as `10.0.0.0/8` or `fd00::/8`".to_owned())?;
     let most = if address.is_ipv4() { 32 } else { 128 };
-    let is_number = !length.is_empty() && length.len() <= 3 && length.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number =
+        !length.is_empty() && length.len() <= 3 && length.bytes().all(|byte| byte.is_ascii_digit());
     let has_leading_zero = length.len() > 1 && length.starts_with('0');
     let length: u8 = length
         .parse()

@@ -54,7 +54,8 @@ fn decode_rule(reader: &mut Reader<'_>, node: &Node<'_>, direction: Direction) -
             }
             _ => {
                 let items = reader.bounded_items(&entry.value, key, 1..=MOST);
-                peers = items.iter().take(MOST).filter_map(|item| decode_peer(reader, item, direction)).collect();
+                peers =
+                    items.iter().take(MOST).filter_map(|item| decode_peer(reader, item, direction)).collect();
             }
         }
     });

@@ -60,14 +60,19 @@ fn decode_as(
             objects.extend(cluster_policy::decode(reader, node).map(Object::ClusterPolicy));
         }
         Kind::List(of) => {
-            reader.fields(node, "a list", &["apiVersion", "kind", "metadata", "items"], |reader, key, entry| {
-                if key == "items" {
-                    // A list in a list is nested no deeper than the reader allows.
-                    for item in reader.items(&entry.value, "items") {
-                        decode_as(reader, item, of, objects);
+            reader.fields(
+                node,
+                "a list",
+                &["apiVersion", "kind", "metadata", "items"],
+                |reader, key, entry| {
+                    if key == "items" {
+                        // A list in a list is nested no deeper than the reader allows.
+                        for item in reader.items(&entry.value, "items") {
+                            decode_as(reader, item, of, objects);
+                        }
                     }
-                }
-            });
+                },
+            );
         }
     }
 }
@@ -132,15 +137,20 @@ fn find(
     {
         return Some(Kind::List(Some(of)));
     }
-    let names: Vec<&str> = KNOWN.iter().filter(|known| known.version == version).map(|known| known.name).collect();
+    let names: Vec<&str> =
+        KNOWN.iter().filter(|known| known.version == version).map(|known| known.name).collect();
     if names.is_empty() {
         let versions: Vec<&str> = KNOWN[..4].iter().map(|known| known.version).collect();
         if nearest(name, KNOWN.iter().map(|known| known.name)).is_some() {
             reader.unknown(version_mark, "apiVersion", version, "", &versions);
         } else {
             let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
-            let message =
-                format!("kind {} of {} is not known here: expected {}", quoted(name), quoted(version), one_of(&names));
+            let message = format!(
+                "kind {} of {} is not known here: expected {}",
+                quoted(name),
+                quoted(version),
+                one_of(&names)
+            );
             reader.error(name_mark, message);
         }
         return None;

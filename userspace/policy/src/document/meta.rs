@@ -152,7 +152,9 @@ fn decode_labels(reader: &mut Reader<'_>, node: &Node<'_>) -> Labels {
 
 fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) -> bool {
     let mut audit = false;
-    for (mark, key, value_mark, value) in pairs(reader, node, "annotations", ("an annotation's key", "an annotation's value")) {
+    for (mark, key, value_mark, value) in
+        pairs(reader, node, "annotations", ("an annotation's key", "an annotation's value"))
+    {
         if !key.starts_with(PREFIX) {
             continue;
         }
@@ -171,7 +173,8 @@ fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) ->
             "true" => audit = true,
             "false" => audit = false,
             _ => {
-                let message = format!("annotation `{AUDIT}` must be \"true\" or \"false\", not {}", quoted(value));
+                let message =
+                    format!("annotation `{AUDIT}` must be \"true\" or \"false\", not {}", quoted(value));
                 reader.error(value_mark, message);
             }
         }

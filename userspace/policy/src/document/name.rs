@@ -5,7 +5,8 @@ pub(super) fn check_label(name: &str) -> Result<(), String> {
     if name.len() <= 63 && is_dns_label(name) {
         return Ok(());
     }
-    Err("must be 1 to 63 lower-case letters, digits and `-`, and begin and end with a letter or digit".to_owned())
+    Err("must be 1 to 63 lower-case letters, digits and `-`, and begin and end with a letter or digit"
+        .to_owned())
 }
 
 /// A DNS subdomain (RFC 1123): policies and workloads.
@@ -28,7 +29,8 @@ pub(super) fn check_label_key(key: &str) -> Result<(), String> {
     if is_qualified(name) {
         return Ok(());
     }
-    Err("must be 1 to 63 letters, digits, `-`, `_` and `.`, and begin and end with a letter or digit".to_owned())
+    Err("must be 1 to 63 letters, digits, `-`, `_` and `.`, and begin and end with a letter or digit"
+        .to_owned())
 }
 
 /// The value of a label: as a key's name, or empty.
@@ -36,7 +38,8 @@ pub(super) fn check_label_value(value: &str) -> Result<(), String> {
     if value.is_empty() || is_qualified(value) {
         return Ok(());
     }
-    Err("must be at most 63 letters, digits, `-`, `_` and `.`, and begin and end with a letter or digit".to_owned())
+    Err("must be at most 63 letters, digits, `-`, `_` and `.`, and begin and end with a letter or digit"
+        .to_owned())
 }
 
 /// The name of a port: an IANA service name (RFC 6335, section 5.1) in lower case.
@@ -50,7 +53,8 @@ pub(super) fn check_port_name(name: &str) -> Result<(), String> {
     if is_valid {
         return Ok(());
     }
-    Err("must be 1 to 15 lower-case letters, digits and single `-` inside, with at least one letter".to_owned())
+    Err("must be 1 to 15 lower-case letters, digits and single `-` inside, with at least one letter"
+        .to_owned())
 }
 
 fn is_dns_label(name: &str) -> bool {

@@ -24,19 +24,23 @@ pub(crate) struct NamespaceObject {
 pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<NamespaceObject> {
     let before = reader.errors();
     let mut metadata = None;
-    reader.fields(node, "Namespace", &["apiVersion", "kind", "metadata", "spec", "status"], |reader, key, entry| {
-        match key {
+    reader.fields(
+        node,
+        "Namespace",
+        &["apiVersion", "kind", "metadata", "spec", "status"],
+        |reader, key, entry| match key {
             "metadata" => metadata = Some(&entry.value),
             "spec" => reader.fields(&entry.value, "spec", &["finalizers"], |_, _, _| {}),
             _ => {}
-        }
-    });
+        },
+    );
     let meta = meta::decode(reader, node.mark, metadata, Shape::Namespace);
     let Meta { name, mut labels, audit, mark, .. } = meta?;
     if let Some(written) = labels.insert(NAMESPACE_LABEL.to_owned(), name.clone())
         && written != name
     {
-        let message = format!("label `{NAMESPACE_LABEL}` is always the namespace's name, not {}", quoted(&written));
+        let message =
+            format!("label `{NAMESPACE_LABEL}` is always the namespace's name, not {}", quoted(&written));
         reader.error(mark, message);
     }
     (reader.errors() == before).then(|| NamespaceObject { name, labels, audit, place: reader.place(mark) })

@@ -159,9 +159,10 @@ pub(super) fn refuse_duplicates(entries: &mut Vec<Entry<'_>>, reader: &mut Reade
     let has_duplicates = if entries.len() <= 16 {
         // Short ones, nearly all, are compared pair by pair without an allocation.
         order = Vec::new();
-        entries.iter().enumerate().any(|(i, entry)| {
-            entries[..i].iter().any(|earlier| earlier.key.text == entry.key.text)
-        })
+        entries
+            .iter()
+            .enumerate()
+            .any(|(i, entry)| entries[..i].iter().any(|earlier| earlier.key.text == entry.key.text))
     } else {
         order = sorted(entries);
         order.windows(2).any(|pair| entries[pair[0]].key.text == entries[pair[1]].key.text)

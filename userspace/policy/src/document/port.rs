@@ -185,7 +185,10 @@ pub(super) fn exactly_one(
     if count == 1 {
         return Some(());
     }
-    let message = format!("{what} must have exactly one of {}, not {count}", super::reader::one_of(fields).replace(" or ", " and "));
+    let message = format!(
+        "{what} must have exactly one of {}, not {count}",
+        super::reader::one_of(fields).replace(" or ", " and ")
+    );
     reader.error(node.mark, message);
     None
 }

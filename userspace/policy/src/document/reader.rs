@@ -161,7 +161,10 @@ impl<'f> Reader<'f> {
             Value::Scalar(scalar) if scalar.kind() == ScalarKind::Integer => parse(&scalar.text),
             Value::Scalar(scalar) if !scalar.is_plain && scalar.text.parse::<i64>().is_ok() => {
                 let text = quoted(&scalar.text);
-                self.error(node.mark, format!("{what} must be a number, but {text} is text: take the quotes away"));
+                self.error(
+                    node.mark,
+                    format!("{what} must be a number, but {text} is text: take the quotes away"),
+                );
                 return None;
             }
             _ => {
@@ -172,7 +175,10 @@ impl<'f> Reader<'f> {
         match value {
             Ok(value) if bounds.contains(&value) => Some(value),
             Err(Bad::Zero) => {
-                self.error(node.mark, format!("{what} begins with a zero, which some readers take for octal"));
+                self.error(
+                    node.mark,
+                    format!("{what} begins with a zero, which some readers take for octal"),
+                );
                 None
             }
             Ok(_) | Err(Bad::Range) => {

@@ -117,7 +117,10 @@ pub(super) fn decode_namespaced(reader: &mut Reader<'_>, node: &Node<'_>) -> Nam
         }
     });
     if pods.is_none() && reader.errors() == before {
-        reader.error(node.mark, "pods has no `podSelector`, which is required: write `podSelector: {}` for every workload");
+        reader.error(
+            node.mark,
+            "pods has no `podSelector`, which is required: write `podSelector: {}` for every workload",
+        );
     }
     NamespacedSelector { namespaces, pods: pods.unwrap_or_default() }
 }

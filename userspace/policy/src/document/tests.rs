@@ -156,7 +156,12 @@ fn documents_are_cut_where_yaml_begins_them_and_nowhere_else() {
         namespace("b"),
         namespace("c")
     );
-    assert_eq!(faults("t.yaml", &text), ["t.yaml:15:1: unknown field `---x` of Namespace: expected `apiVersion`, `kind`, `metadata`, `spec` or `status`"]);
+    assert_eq!(
+        faults("t.yaml", &text),
+        [
+            "t.yaml:15:1: unknown field `---x` of Namespace: expected `apiVersion`, `kind`, `metadata`, `spec` or `status`"
+        ]
+    );
     let model = yaml(&text.replace("---x: 1\n", ""));
     assert_eq!(model.namespaces.len(), 3);
 }
@@ -164,9 +169,17 @@ fn documents_are_cut_where_yaml_begins_them_and_nowhere_else() {
 #[test]
 fn places_count_characters_from_one_in_both_formats() {
     let text = "apiVersion: v1\nkind: Namespace\nmetadata: {annotations: {a: \"äöü\"}, nam: a}\n";
-    assert!(faults("t.yaml", text)[0].starts_with("t.yaml:3:37: unknown field `nam`"), "{:?}", faults("t.yaml", text));
+    assert!(
+        faults("t.yaml", text)[0].starts_with("t.yaml:3:37: unknown field `nam`"),
+        "{:?}",
+        faults("t.yaml", text)
+    );
     let text = "{\"apiVersion\": \"v1\", \"kind\": \"Namespace\",\n\"metadata\": {\"annotations\": {\"a\": \"äöü\"}, \"nam\": \"a\"}}";
-    assert!(faults("t.json", text)[0].starts_with("t.json:2:43: unknown field `nam`"), "{:?}", faults("t.json", text));
+    assert!(
+        faults("t.json", text)[0].starts_with("t.json:2:43: unknown field `nam`"),
+        "{:?}",
+        faults("t.json", text)
+    );
 }
 
 #[test]

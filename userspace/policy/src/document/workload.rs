@@ -34,10 +34,12 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Workloa
     let before = reader.errors();
     let mut metadata = None;
     let mut spec = None;
-    reader.fields(node, "Workload", &["apiVersion", "kind", "metadata", "spec"], |reader, key, entry| match key {
-        "metadata" => metadata = Some(&entry.value),
-        "spec" => spec = Some(decode_spec(reader, &entry.value)),
-        _ => {}
+    reader.fields(node, "Workload", &["apiVersion", "kind", "metadata", "spec"], |reader, key, entry| {
+        match key {
+            "metadata" => metadata = Some(&entry.value),
+            "spec" => spec = Some(decode_spec(reader, &entry.value)),
+            _ => {}
+        }
     });
     if spec.is_none() && reader.errors() == before {
         reader.missing(node.mark, "Workload", "spec");
@@ -70,7 +72,8 @@ fn decode_spec(reader: &mut Reader<'_>, node: &Node<'_>) -> Spec {
     let mut spec = Spec::default();
     reader.fields(node, "spec", &["cgroup", "addresses", "ports"], |reader, key, entry| match key {
         "cgroup" => {
-            spec.cgroup = decode_cgroup(reader, &entry.value).map(|cgroup| (entry.value.mark, cgroup.to_owned()));
+            spec.cgroup =
+                decode_cgroup(reader, &entry.value).map(|cgroup| (entry.value.mark, cgroup.to_owned()));
         }
         "addresses" => {
             for item in reader.items(&entry.value, "addresses") {

@@ -100,7 +100,10 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn mark(&self, marker: Marker) -> Mark {
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX - 1);
-        Mark { line: self.first_line + number(marker.line()).saturating_sub(1), column: number(marker.col()) + 1 }
+        Mark {
+            line: self.first_line + number(marker.line()).saturating_sub(1),
+            column: number(marker.col()) + 1,
+        }
     }
 
     /// Takes one event. An error ends the text: the document is beyond its bounds.

@@ -15,7 +15,10 @@ pub(super) fn selects(model: &Model, selector: &NamespacedSelector, workload: &W
 }
 
 fn selects_namespace(model: &Model, selector: &Selector, workload: &Workload) -> bool {
-    model.namespaces.get(&workload.name.namespace).is_some_and(|namespace| selector.matches(&namespace.labels))
+    model
+        .namespaces
+        .get(&workload.name.namespace)
+        .is_some_and(|namespace| selector.matches(&namespace.labels))
 }
 
 /// Whether a rule of a `NetworkPolicy` allows the flow.
@@ -33,7 +36,9 @@ pub(super) fn matches_network_rule(view: View<'_>, policy: &NetworkPolicy, rule:
         NetworkPeer::Workloads { namespaces, pods } => {
             matches_workload_peer(view, policy, namespaces.as_ref(), pods) && matches_ports(view, ports, true)
         }
-        NetworkPeer::Block(block) => matches_block(view, block) && matches_ports(view, ports, has_names(view)),
+        NetworkPeer::Block(block) => {
+            matches_block(view, block) && matches_ports(view, ports, has_names(view))
+        }
     })
 }
 

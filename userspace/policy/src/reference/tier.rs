@@ -77,9 +77,7 @@ pub(super) fn network(view: View<'_>, scope: Scope) -> Option<Outcome> {
         // several is named.
         for (index, rule) in (0..).zip(rules) {
             let rank = rank::network_policy(&policy.name, index);
-            if matches_network_rule(view, policy, rule)
-                && allowing.is_none_or(|(lowest, ..)| rank < lowest)
-            {
+            if matches_network_rule(view, policy, rule) && allowing.is_none_or(|(lowest, ..)| rank < lowest) {
                 allowing = Some((rank, policy, index));
             }
         }

@@ -34,13 +34,13 @@ pub(super) fn collect(paths: &[PathBuf], faults: &mut Faults) -> Collected {
         seen: HashSet::new(),
         bytes: 0,
         entries: 0,
+        found: 0,
         is_full: false,
     };
     for path in paths {
-        let before = collector.collected.files.len() + collector.seen.len();
+        let before = collector.found;
         collector.path(path);
-        let is_empty = collector.collected.files.len() + collector.seen.len() == before;
-        if is_empty && path.is_dir() {
+        if collector.found == before && path.is_dir() {
             let place = place(path);
             collector.faults.warn(place, "this folder holds no *.yaml, *.yml or *.json file");
         }
@@ -57,6 +57,8 @@ struct Collector<'f> {
     seen: HashSet<(u64, u64)>,
     bytes: u64,
     entries: usize,
+    /// Names of policy files met, readable or not.
+    found: usize,
     is_full: bool,
 }
 
@@ -97,6 +99,7 @@ impl Collector<'_> {
                 break;
             }
             let entry = path.join(&name);
+            self.found += usize::from(is_policy(&name));
             match fs::metadata(&entry) {
                 Ok(metadata) if metadata.is_dir() => self.folder(&entry, above),
                 Ok(_) if is_policy(&name) => self.file(&entry),
@@ -151,7 +154,10 @@ impl Collector<'_> {
         self.bytes += length;
         if self.bytes > TOTAL_BYTES {
             self.is_full = true;
-            return Err(io::Error::other(format!("all files together are larger than {} MiB", TOTAL_BYTES >> 20)));
+            return Err(io::Error::other(format!(
+                "all files together are larger than {} MiB",
+                TOTAL_BYTES >> 20
+            )));
         }
         Ok(Some(bytes))
     }
@@ -193,7 +199,8 @@ fn place(path: &Path) -> Place {
 /// `#a#`, `a.swp`) have other endings.
 fn is_policy(name: &str) -> bool {
     let ending = name.rsplit_once('.').map(|(_, ending)| ending);
-    ending.is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending.eq_ignore_ascii_case(known)))
+    ending
+        .is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
 fn describe(error: &io::Error) -> String {

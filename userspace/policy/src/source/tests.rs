@@ -69,7 +69,9 @@ fn folders_are_read_recursively_and_in_order() {
 fn hidden_files_backups_and_other_endings_are_skipped() {
     let folder = Folder::new();
     folder.namespace("a.yaml", "a");
-    for name in [".hidden.yaml", ".git/b.yaml", "a.yaml~", "#a.yaml#", ".a.yaml.swp", "a.yaml.bak", "README.md"] {
+    for name in
+        [".hidden.yaml", ".git/b.yaml", "a.yaml~", "#a.yaml#", ".a.yaml.swp", "a.yaml.bak", "README.md"]
+    {
         folder.put(name, "not a policy");
     }
     assert_eq!(folder.namespaces(), ["a"]);
@@ -107,7 +109,11 @@ fn a_missing_path_is_a_fault_and_hides_no_other() {
     let missing = folder.0.join("missing");
     let faults = load(&[missing.clone(), folder.0.clone()]).unwrap_err();
     assert_eq!(faults.len(), 2);
-    assert!(faults.iter().any(|fault| fault.to_string() == format!("{}: no such file or folder", missing.display())));
+    assert!(
+        faults
+            .iter()
+            .any(|fault| fault.to_string() == format!("{}: no such file or folder", missing.display()))
+    );
 }
 
 #[test]
@@ -167,7 +173,10 @@ fn reading_on_several_threads_gives_the_same_as_on_one() {
     let mut text = String::new();
     for number in 0..5_000 {
         let kind = if number % 1_000 == 7 { "Namespac" } else { "Namespace" };
-        let _ = write!(text, "---\napiVersion: v1\nkind: {kind}\nmetadata: {{name: n{number}, labels: {{a: b}}}}\n");
+        let _ = write!(
+            text,
+            "---\napiVersion: v1\nkind: {kind}\nmetadata: {{name: n{number}, labels: {{a: b}}}}\n"
+        );
     }
     assert!(text.len() > PARALLEL_BYTES);
     let file: Arc<str> = "t.yaml".into();

@@ -106,7 +106,8 @@ impl Maker {
         let mut requirements = Vec::new();
         for _ in 0..self.pick(&[0, 0, 1, 1, 1, 2]) {
             let key = self.pick(keys).to_owned();
-            let mut some: Vec<String> = (0..=self.rng.below(2)).map(|_| self.pick(values).to_owned()).collect();
+            let mut some: Vec<String> =
+                (0..=self.rng.below(2)).map(|_| self.pick(values).to_owned()).collect();
             some.sort();
             some.dedup();
             requirements.push(match self.rng.below(8) {

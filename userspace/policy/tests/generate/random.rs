@@ -24,7 +24,13 @@ impl Rng {
 
     /// An index into something of this length, which is not 0.
     pub(crate) fn index(&mut self, length: usize) -> usize {
-        usize::try_from(self.below(length as u64)).unwrap()
+        usize::try_from(self.below(length as u64)).unwrap_or_default()
+    }
+
+    /// 0 to `bound - 1`.
+    pub(crate) fn byte(&mut self, bound: u8) -> u8 {
+        let [.., low] = self.below(bound.into()).to_be_bytes();
+        low
     }
 
     /// True so many times in a hundred.

@@ -7,9 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use windrose_policy::decision::{Endpoint, Flow};
-use windrose_policy::model::{
-    Labels, Model, NamedPort, Namespace, ObjectName, Protocol, Workload,
-};
+use windrose_policy::model::{Labels, Model, NamedPort, Namespace, ObjectName, Protocol, Workload};
 use windrose_policy::place::Place;
 use windrose_policy::reference::endpoint;
 
@@ -37,7 +35,7 @@ pub(crate) fn model(seed: u64) -> Model {
         model.namespaces.insert(name.to_owned(), namespace);
     }
     let mut addresses = BTreeSet::new();
-    for number in 0..1 + maker.rng.below(8) {
+    for number in 0..=maker.rng.below(8) {
         let workload = maker.workload(number, &mut addresses);
         model.workloads.insert(workload.name.clone(), Arc::new(workload));
     }
@@ -82,8 +80,8 @@ fn workload_address(model: &Model, rng: &mut Rng, is_v4: bool) -> Option<IpAddr>
 
 /// An address in or near the CIDRs that policies name, the world, the host, or loopback.
 fn any_address(rng: &mut Rng, is_v4: bool) -> IpAddr {
-    let low = u8::try_from(rng.below(17)).unwrap();
-    let third = u8::try_from(rng.below(5)).unwrap();
+    let low = rng.byte(17);
+    let third = rng.byte(5);
     match (is_v4, rng.below(20)) {
         (true, 0) => Ipv4Addr::LOCALHOST.into(),
         (true, 1) => HOSTS[0],
@@ -139,7 +137,7 @@ impl Maker {
             for _ in 0..self.rng.below(3) {
                 // Now and then a workload has a loopback address of its own.
                 let address = if self.rng.chance(3) && is_v4 {
-                    Ipv4Addr::new(127, 0, 0, 1 + u8::try_from(self.rng.below(2)).unwrap()).into()
+                    Ipv4Addr::new(127, 0, 0, 1 + self.rng.byte(2)).into()
                 } else {
                     self.private_address(is_v4)
                 };
@@ -151,7 +149,11 @@ impl Maker {
         let mut ports = Vec::new();
         for name in PORT_NAMES {
             if self.rng.chance(50) {
-                ports.push(NamedPort { name: name.to_owned(), port: self.pick(&PORTS), protocol: self.protocol() });
+                ports.push(NamedPort {
+                    name: name.to_owned(),
+                    port: self.pick(&PORTS),
+                    protocol: self.protocol(),
+                });
             }
         }
         let namespace = self.pick(&NAMESPACES).to_owned();
@@ -167,8 +169,8 @@ impl Maker {
     }
 
     fn private_address(&mut self, is_v4: bool) -> IpAddr {
-        let low = u8::try_from(self.rng.below(16)).unwrap();
-        let third = u8::try_from(self.rng.below(4)).unwrap();
+        let low = self.rng.byte(16);
+        let third = self.rng.byte(4);
         if is_v4 {
             Ipv4Addr::new(10, 0, third, low).into()
         } else {

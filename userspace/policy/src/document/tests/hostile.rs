@@ -91,7 +91,7 @@ fn a_million_keys_with_a_duplicate_are_refused_in_time() {
 #[test]
 fn one_long_line_of_json_is_read_in_time() {
     let items = "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"nam\":\"ä\"}},".repeat(50_000);
-    let text = format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}{{}}]}}", items);
+    let text = format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{items}{{}}]}}");
     assert!(first_fault("t.json", &text).contains("unknown field `nam`"));
 }
 
@@ -112,11 +112,50 @@ fn a_file_that_is_too_large_is_refused() {
 /// Pieces that texts are made of, so that random ones get past the first byte.
 fn shuffled() -> impl Strategy<Value = String> {
     let pieces = [
-        "apiVersion: networking.k8s.io/v1\n", "kind: NetworkPolicy\n", "metadata: {name: p}\n", "spec:\n",
-        "  podSelector: {}\n", "  ingress:\n", "  - from:\n", "    - ipBlock: {cidr: 10.0.0.0/8}\n", "---\n", "...\n",
-        "- ", "? ", ": ", "[", "]", "{", "}", ",", "\"", "'", "&a ", "*a", "!t ", "|\n", ">-\n", "# c\n", "\t", "\r",
-        "\n", " ", "%YAML 1.2\n", "\u{feff}", "\u{0}", "ä", "\u{2028}", "<<", "\\u", "\\ud800", "1e9", "0x1",
-        "\"apiVersion\": \"v1\",", "null", "true", "-",
+        "apiVersion: networking.k8s.io/v1\n",
+        "kind: NetworkPolicy\n",
+        "metadata: {name: p}\n",
+        "spec:\n",
+        "  podSelector: {}\n",
+        "  ingress:\n",
+        "  - from:\n",
+        "    - ipBlock: {cidr: 10.0.0.0/8}\n",
+        "---\n",
+        "...\n",
+        "- ",
+        "? ",
+        ": ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "\"",
+        "'",
+        "&a ",
+        "*a",
+        "!t ",
+        "|\n",
+        ">-\n",
+        "# c\n",
+        "\t",
+        "\r",
+        "\n",
+        " ",
+        "%YAML 1.2\n",
+        "\u{feff}",
+        "\u{0}",
+        "ä",
+        "\u{2028}",
+        "<<",
+        "\\u",
+        "\\ud800",
+        "1e9",
+        "0x1",
+        "\"apiVersion\": \"v1\",",
+        "null",
+        "true",
+        "-",
     ];
     prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..40).prop_map(|pieces| pieces.concat())
 }

@@ -33,7 +33,12 @@ fn point_15_network_policy_is_before_baseline_and_final() {
 
 #[test]
 fn point_15_pass_skips_the_rest_of_its_tier_only() {
-    let pass = cluster_policy("a", "Admin", 1, &format!("ingress: [{{action: Pass, {ANYONE}}}, {{action: Deny, {ANYONE}}}]"));
+    let pass = cluster_policy(
+        "a",
+        "Admin",
+        1,
+        &format!("ingress: [{{action: Pass, {ANYONE}}}, {{action: Deny, {ANYONE}}}]"),
+    );
     let deny = cluster_policy("b", "Admin", 2, &format!("ingress: [{{action: Deny, {ANYONE}}}]"));
     assert!(is_let_in(&world(&(pass.clone() + &deny)), PAY, CART, TCP, 80));
     let baseline = cluster_policy("c", "Baseline", 1, &format!("ingress: [{{action: Deny, {ANYONE}}}]"));
@@ -63,9 +68,13 @@ fn point_17_an_accept_says_nothing_of_the_other_direction() {
 
 #[test]
 fn point_18_of_unknown_peers_deny_and_pass_deny_and_accept_matches_nothing() {
-    for (action, port, is_let) in [("Accept", 80, true), ("Deny", 80, false), ("Pass", 80, false), ("Deny", 81, false)] {
+    for (action, port, is_let) in
+        [("Accept", 80, true), ("Deny", 80, false), ("Pass", 80, false), ("Deny", 81, false)]
+    {
         for peer in ["{}", "{nodes: {}}", "{domainNames: [example.com]}"] {
-            let rules = format!("egress: [{{action: {action}, to: [{{namespaces: {{matchLabels: {{a: b}}}}}}, {peer}], protocols: [{{tcp: {{destinationPort: {{number: 80}}}}}}]}}]");
+            let rules = format!(
+                "egress: [{{action: {action}, to: [{{namespaces: {{matchLabels: {{a: b}}}}}}, {peer}], protocols: [{{tcp: {{destinationPort: {{number: 80}}}}}}]}}]"
+            );
             let model = world(&cluster_policy("a", "Admin", 1, &rules));
             assert_eq!(is_let_out(&model, CART, WORLD, TCP, port), is_let, "{action} {peer}");
             assert_eq!(is_let_out(&model, CART, WORLD, ICMP, 0), is_let, "{action} {peer} of ICMP");
@@ -75,7 +84,8 @@ fn point_18_of_unknown_peers_deny_and_pass_deny_and_accept_matches_nothing() {
 
 #[test]
 fn a_rule_without_protocols_matches_every_protocol() {
-    let model = world(&cluster_policy("a", "Admin", 1, "egress: [{action: Deny, to: [{networks: [192.0.2.0/24]}]}]"));
+    let model =
+        world(&cluster_policy("a", "Admin", 1, "egress: [{action: Deny, to: [{networks: [192.0.2.0/24]}]}]"));
     assert!(!is_let_out(&model, CART, WORLD, ICMP, 0));
     assert!(!is_let_out(&model, CART, WORLD, TCP, 80));
     assert!(is_let_out(&model, CART, PAY, TCP, 80));

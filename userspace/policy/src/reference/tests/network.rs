@@ -123,8 +123,9 @@ fn point_5_a_named_port_is_resolved_at_the_destination_with_the_same_protocol() 
 
 #[test]
 fn point_5_an_ip_block_that_is_the_destination_has_no_named_ports() {
-    let model =
-        cart_policy("policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: http}]}]");
+    let model = cart_policy(
+        "policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: http}]}]",
+    );
     assert!(!is_let_out(&model, CART, PAY, TCP, 80));
     let model = cart_policy("ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: http}]}]");
     assert!(is_let_in(&model, WORLD, CART, TCP, 8080), "as the source, it needs none");
@@ -194,7 +195,8 @@ fn point_11_a_rule_is_about_the_endpoint_that_the_flow_names() {
 fn of_several_isolating_policies_the_first_by_rank_is_named() {
     let one = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: NAME, namespace: shop}\nspec: {podSelector: {}}\n---\n";
     let model = world(&["a", "b", "c"].map(|name| one.replace("NAME", name)).concat());
-    let first = model.network_policies.keys().min_by_key(|name| crate::rank::network_policy(name, 0)).unwrap();
+    let first =
+        model.network_policies.keys().min_by_key(|name| crate::rank::network_policy(name, 0)).unwrap();
     let decision = ask(&model, WORLD, CART, TCP, 80).ingress;
     assert_eq!(decision.rule, RuleRef::Isolated { policy: first.clone(), direction: Direction::Ingress });
 }
