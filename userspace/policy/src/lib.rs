@@ -8,6 +8,7 @@ pub mod place;
 pub mod rank;
 pub mod reference;
 pub mod source;
+pub mod tables;
 
 mod advice;
 mod bind;

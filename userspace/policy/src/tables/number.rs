@@ -160,10 +160,6 @@ impl<K: Content> Numbers<K> {
     pub(super) fn content(&self, number: u32) -> Option<&K> {
         self.by_number.get(&number).map(|numbered| &numbered.content)
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.by_number.len()
-    }
 }
 
 #[cfg(test)]

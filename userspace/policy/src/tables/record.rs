@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use windrose_abi::identity::IDENTITY_WORLD;
 use windrose_abi::{
     Address, AddressSlot, ControlSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey, RuleSetSlot, RuleSlot,
     WorkloadSlot,
 };
 
 use super::Tables;
+use super::prefix::Prefix;
 
 /// One entry before and after; never equal.
 pub type Change<K, V> = (K, Option<V>, Option<V>);
@@ -28,7 +30,7 @@ pub struct Changes {
     /// By prefix.
     pub prefixes: Vec<Change<PrefixKey, PrefixSlot>>,
     /// For every one of `prefixes` that exists on one side only, what the other side says there:
-    /// its next shorter prefix (all zero when there is none). The trie has one entry for both
+    /// its next shorter prefix, or the world when there is none. The trie has one entry for both
     /// slots and answers with the longest, so the missing side must carry this.
     pub prefix_shadows: Vec<(PrefixKey, PrefixSlot)>,
     /// By number. Lists come and go; they never change.
@@ -150,8 +152,9 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// The changes since the last time. `prefix_shadows` is for the caller to fill before.
-    pub(super) fn take(&mut self, tables: &Tables, prefix_shadows: Vec<(PrefixKey, PrefixSlot)>) -> Changes {
+    /// The changes since the last time.
+    pub(super) fn take(&mut self, tables: &Tables) -> Changes {
+        let prefix_shadows = self.shadows(&tables.prefixes);
         let control = self.control.take().filter(|before| *before != tables.control);
         Changes {
             control: control.map(|before| (before, tables.control)),
@@ -166,5 +169,25 @@ impl Record {
             rules: self.rules.take(&tables.rules),
             port_names: self.port_names.take(&tables.port_names),
         }
+    }
+
+    fn shadows(&self, after: &HashMap<PrefixKey, PrefixSlot>) -> Vec<(PrefixKey, PrefixSlot)> {
+        let mut shadows = Vec::new();
+        for (key, before) in &self.prefixes.0 {
+            let find = |shorter: PrefixKey| match (before.is_some(), after.contains_key(key)) {
+                (true, false) => after.get(&shorter),
+                (false, true) => self.prefixes.before(after, &shorter),
+                _ => None,
+            };
+            if before.is_some() != after.contains_key(key) {
+                let nothing = PrefixSlot { identity: IDENTITY_WORLD, peer_list: 0 };
+                let bits = u128::from_be_bytes(key.address.to_bytes());
+                let length = u8::try_from(key.length).unwrap_or(128);
+                let shadow = (0..length).rev().find_map(|length| find(Prefix::around(bits, length).key()));
+                shadows.push((*key, shadow.copied().unwrap_or(nothing)));
+            }
+        }
+        shadows.sort_unstable();
+        shadows
     }
 }

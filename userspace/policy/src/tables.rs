@@ -1,0 +1,222 @@
+//! Model to tables, step by step: an update costs work in proportion to what changed.
+//!
+//! Rules name peer groups, never identities, so that rows are proportional to rules. Who is a
+//! member of which group is in the peer lists of workloads, addresses and prefixes. Every number
+//! is a hash of what it stands for, so that a restarted agent comes to the tables that are pinned.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use windrose_abi::{
+    Address, AddressSlot, ControlSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey, RuleSetSlot, RuleSlot,
+    WorkloadSlot,
+};
+
+use crate::model::{Model, ObjectName, Tier, Workload};
+
+mod addresses;
+mod differences;
+mod error;
+mod flush;
+mod group;
+mod lists;
+mod members;
+mod names;
+mod number;
+mod policies;
+mod ports;
+mod prefix;
+mod record;
+mod rows;
+mod rule_sets;
+mod workloads;
+
+pub use error::CompileError;
+pub use names::{IdentityKey, IdentityName, Names};
+pub use record::{Change, Changes};
+
+use addresses::Addresses;
+use group::Group;
+use lists::Lists;
+use members::Members;
+use number::{Numbers, Space};
+use record::Record;
+use rows::{Compiled, RuleSetKey};
+use rule_sets::RuleSet;
+
+/// One generation: what the kernel's maps hold in one slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// The settings.
+    pub control: ControlSlot,
+    /// Workload numbers by cgroup path, without slashes at its ends.
+    pub cgroups: HashMap<String, u32>,
+    /// By workload number; remote workloads too.
+    pub workloads: HashMap<u32, WorkloadSlot>,
+    /// Addresses of workloads and of the host, and those that policies name one by one.
+    pub addresses: HashMap<Address, AddressSlot>,
+    /// Prefixes that policies name, shorter than an address.
+    pub prefixes: HashMap<PrefixKey, PrefixSlot>,
+    /// Sorted groups by list number; at most [`windrose_abi::identity::MAX_GROUPS`].
+    pub peer_lists: HashMap<u32, Arc<[u32]>>,
+    /// Sorted rule sets by set number; at most 448.
+    pub policy_sets: HashMap<u32, Arc<[u32]>>,
+    /// By rule set number.
+    pub rule_sets: HashMap<u32, RuleSetSlot>,
+    /// By key; of several rules with one key, the one of lowest rank.
+    pub rules: HashMap<RuleKey, RuleSlot>,
+    /// Names of ports of workloads.
+    pub port_names: HashMap<PortKey, PortSlot>,
+}
+
+/// What is compiled besides the model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The whole agent is in audit.
+    pub audit_all: bool,
+    /// Addresses of the host that the agent runs on.
+    pub host_addresses: Vec<IpAddr>,
+}
+
+/// A workload as it was compiled.
+#[derive(Debug)]
+struct Placed {
+    workload: Arc<Workload>,
+    identity: u32,
+    namespace: u32,
+    /// Its port names, as often as they are used.
+    names: Vec<u32>,
+}
+
+/// A cluster policy as it was compiled.
+#[derive(Debug)]
+struct Tied {
+    tie: u32,
+    compiled: Compiled,
+}
+
+/// The incremental compiler: tables of the last model, and what it takes to change them.
+#[derive(Debug)]
+pub struct Compiler {
+    model: Arc<Model>,
+    settings: Settings,
+    tables: Tables,
+    names: Names,
+    record: Record,
+    errors: Vec<CompileError>,
+
+    groups: Numbers<Group>,
+    set_keys: Numbers<RuleSetKey>,
+    members: Members,
+    addresses: Addresses,
+    peer_lists: Lists,
+    policy_sets: Lists,
+
+    placed: HashMap<u32, Placed>,
+    /// Local workloads by the depth of their cgroup.
+    depths: BTreeMap<usize, u32>,
+    network: HashMap<ObjectName, Compiled>,
+    cluster: HashMap<String, Tied>,
+    /// Cluster policies of equal rank, by name.
+    ties: BTreeMap<(Tier, u16), BTreeSet<String>>,
+    rule_sets: HashMap<u32, RuleSet>,
+    /// Rows that another row with the same key and a lower rank hides. Sorted.
+    hidden: HashMap<RuleKey, Vec<RuleSlot>>,
+
+    dirty_rule_sets: BTreeSet<u32>,
+    dirty_workloads: BTreeSet<u32>,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Compiler {
+    /// The compiler of the empty model.
+    pub fn new() -> Self {
+        Self {
+            model: Arc::default(),
+            settings: Settings::default(),
+            tables: Tables::default(),
+            names: Names::new(),
+            record: Record::default(),
+            errors: Vec::new(),
+            groups: Numbers::new(Space::ALL),
+            set_keys: Numbers::new(Space::ALL),
+            members: Members::default(),
+            addresses: Addresses::new(),
+            peer_lists: Lists::new(),
+            policy_sets: Lists::new(),
+            placed: HashMap::new(),
+            depths: BTreeMap::new(),
+            network: HashMap::new(),
+            cluster: HashMap::new(),
+            ties: BTreeMap::new(),
+            rule_sets: HashMap::new(),
+            hidden: HashMap::new(),
+            dirty_rule_sets: BTreeSet::new(),
+            dirty_workloads: BTreeSet::new(),
+        }
+    }
+
+    /// The tables of the last model that compiled.
+    pub const fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// What their numbers stand for.
+    pub const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The last model that compiled.
+    pub const fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Compiles the difference to the last model. On errors everything stays as it was.
+    ///
+    /// Objects that are the same `Arc` in both models are not looked into; equal ones are compared
+    /// and left alone.
+    pub fn update(&mut self, model: Arc<Model>, settings: &Settings) -> Result<Changes, Vec<CompileError>> {
+        let last = (Arc::clone(&self.model), self.settings.clone());
+        self.advance(model, settings.clone());
+        let mut errors = std::mem::take(&mut self.errors);
+        if errors.is_empty() {
+            return Ok(self.commit());
+        }
+        // The way back is the same work in the other direction. No number has been freed yet, so
+        // that everything gets the one that it had.
+        self.advance(last.0, last.1);
+        self.errors.clear();
+        let undone = self.commit();
+        debug_assert!(undone.is_empty(), "the way back must lead back: {undone:?}");
+        errors.sort();
+        errors.dedup();
+        Err(errors)
+    }
+
+    fn advance(&mut self, model: Arc<Model>, settings: Settings) {
+        let last = std::mem::replace(&mut self.model, Arc::clone(&model));
+        let last_settings = std::mem::replace(&mut self.settings, settings);
+        self.update_hosts(&last_settings);
+        self.update_namespaces(&last, &model);
+        self.update_workloads(&last, &model);
+        self.update_network(&last, &model);
+        self.update_cluster(&last, &model);
+        self.flush();
+    }
+
+    fn commit(&mut self) -> Changes {
+        self.names.sweep();
+        self.groups.sweep();
+        self.set_keys.sweep();
+        self.peer_lists.sweep(&mut self.tables.peer_lists, &mut self.record.peer_lists);
+        self.policy_sets.sweep(&mut self.tables.policy_sets, &mut self.record.policy_sets);
+        self.record.take(&self.tables)
+    }
+}
+
