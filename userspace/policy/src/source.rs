@@ -116,20 +116,23 @@ fn read(pieces: &[Piece<'_>], faults: &mut Faults) -> Vec<Object> {
         let readers: Vec<_> = shares(pieces, bytes / cores + 1)
             .into_iter()
             .map(|share| {
-                scope.spawn(move || {
+                let read = move || {
                     let mut faults = Faults::default();
                     let objects = read_on_this_thread(share, &mut faults);
                     (objects, faults)
-                })
+                };
+                // Where no thread is to be had, its share is read below.
+                (share, thread::Builder::new().name("policy".to_owned()).spawn_scoped(scope, read).ok())
             })
             .collect();
-        for reader in readers {
-            match reader.join() {
-                Ok((read, found)) => {
+        for (share, reader) in readers {
+            match reader.map(thread::ScopedJoinHandle::join) {
+                Some(Ok((read, found))) => {
                     objects.extend(read);
                     faults.append(found);
                 }
-                Err(panic) => std::panic::resume_unwind(panic),
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                None => objects.extend(read_on_this_thread(share, faults)),
             }
         }
     });

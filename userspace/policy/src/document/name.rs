@@ -1,5 +1,8 @@
 //! Names, label keys, label values and port names, as Kubernetes validates them.
 
+#[cfg(test)]
+mod tests;
+
 /// A DNS label (RFC 1123): namespaces.
 pub(super) fn check_label(name: &str) -> Result<(), String> {
     if name.len() <= 63 && is_dns_label(name) {

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use super::reader::Reader;
 use crate::fault::quoted;
 
+#[cfg(test)]
+mod tests;
+
 /// Deeper nesting is refused: no kind needs a third of it, and later steps recurse.
 pub(super) const DEPTH: usize = 64;
 
