@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use windrose_policy::source::{Source, parse};
+use windrose_policy::source::{Loader, Source, parse};
 
 const WORKLOADS: usize = 10_000;
 const POLICIES: usize = 10_000;
@@ -55,6 +55,7 @@ fn main() {
                     .push(Source { name: format!("{}.yaml", sources.len()), text: document.to_owned() }),
             }
         }
+        reload(&sources);
         for _ in 0..3 {
             let start = Instant::now();
             let parsed = parse(&sources);
@@ -70,4 +71,28 @@ fn main() {
             }
         }
     }
+}
+
+/// Loads the texts as files, and once more after one policy has changed.
+fn reload(sources: &[Source]) {
+    let folder = std::env::temp_dir().join(format!("windrose-parse-scale-{}", std::process::id()));
+    let write = |number: usize, text: &str| std::fs::write(folder.join(format!("{number:03}.yaml")), text);
+    let mut loader = Loader::default();
+    let prepared = std::fs::create_dir_all(&folder).and_then(|()| {
+        sources.iter().enumerate().try_for_each(|(number, source)| write(number, &source.text))
+    });
+    for change in ["whole", "unchanged", "one policy changed"] {
+        if change == "one policy changed" {
+            let last = sources.len() - 1;
+            let _ = write(last, &sources[last].text.replacen("port: 80\n", "port: 81\n", 1));
+        }
+        let start = Instant::now();
+        let is_loaded = loader.load(std::slice::from_ref(&folder)).is_ok();
+        println!(
+            "load, {change}: {:?} (loaded: {is_loaded}, prepared: {})",
+            start.elapsed(),
+            prepared.is_ok()
+        );
+    }
+    let _ = std::fs::remove_dir_all(&folder);
 }

@@ -11,7 +11,7 @@ use crate::model::{ClusterPolicy, Labels, Model, Namespace, NetworkPolicy, Objec
 use crate::place::Place;
 
 /// Builds the model. Objects with a fault are left out of it.
-pub(crate) fn bind(objects: Vec<Object>, faults: &mut Faults) -> Model {
+pub(crate) fn bind<'o>(objects: impl Iterator<Item = &'o Object>, faults: &mut Faults) -> Model {
     let mut binder =
         Binder { faults, model: Model::default(), addresses: HashMap::new(), cgroups: HashMap::new() };
     for object in objects {
@@ -34,13 +34,13 @@ struct Binder<'f> {
 }
 
 impl Binder<'_> {
-    fn namespace(&mut self, object: NamespaceObject) {
+    fn namespace(&mut self, object: &NamespaceObject) {
         let namespace = Namespace {
-            labels: Arc::new(object.labels),
+            labels: object.labels.clone(),
             audit: object.audit,
             place: Some(object.place.clone()),
         };
-        match self.model.namespaces.entry(object.name) {
+        match self.model.namespaces.entry(object.name.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(namespace);
             }
@@ -51,18 +51,18 @@ impl Binder<'_> {
             Entry::Occupied(entry) => {
                 if let Some(first) = &entry.get().place {
                     let message = duplicate("Namespace", entry.key(), first);
-                    self.faults.error(object.place, message);
+                    self.faults.error(object.place.clone(), message);
                 }
             }
         }
     }
 
-    fn workload(&mut self, object: WorkloadObject) {
+    fn workload(&mut self, object: &WorkloadObject) {
         let WorkloadObject { workload, cgroup_place, address_places } = object;
         self.use_namespace(&workload.name.namespace);
         if let Some(first) = self.model.workloads.get(&workload.name) {
             let message = duplicate("Workload", &show(&workload.name), &first.place);
-            self.faults.error(workload.place, message);
+            self.faults.error(workload.place.clone(), message);
             return;
         }
         for (address, place) in workload.addresses.iter().zip(address_places) {
@@ -72,9 +72,9 @@ impl Binder<'_> {
                 } else {
                     format!("address `{address}` is already that of workload {}, at {first}", show(owner))
                 };
-                self.faults.error(place, message);
+                self.faults.error(place.clone(), message);
             } else {
-                self.addresses.insert(*address, (workload.name.clone(), place));
+                self.addresses.insert(*address, (workload.name.clone(), place.clone()));
             }
         }
         if let (Some(cgroup), Some(place)) = (&workload.cgroup, cgroup_place) {
@@ -84,31 +84,31 @@ impl Binder<'_> {
                     quoted(cgroup),
                     show(owner)
                 );
-                self.faults.error(place, message);
+                self.faults.error(place.clone(), message);
             } else {
-                self.cgroups.insert(cgroup.clone(), (workload.name.clone(), place));
+                self.cgroups.insert(cgroup.clone(), (workload.name.clone(), place.clone()));
             }
         }
-        self.model.workloads.insert(workload.name.clone(), Arc::new(workload));
+        self.model.workloads.insert(workload.name.clone(), workload.clone());
     }
 
-    fn network_policy(&mut self, policy: NetworkPolicy) {
+    fn network_policy(&mut self, policy: &Arc<NetworkPolicy>) {
         self.use_namespace(&policy.name.namespace);
         if let Some(first) = self.model.network_policies.get(&policy.name) {
             let message = duplicate("NetworkPolicy", &show(&policy.name), &first.place);
-            self.faults.error(policy.place, message);
+            self.faults.error(policy.place.clone(), message);
             return;
         }
-        self.model.network_policies.insert(policy.name.clone(), Arc::new(policy));
+        self.model.network_policies.insert(policy.name.clone(), policy.clone());
     }
 
-    fn cluster_policy(&mut self, policy: ClusterPolicy) {
+    fn cluster_policy(&mut self, policy: &Arc<ClusterPolicy>) {
         if let Some(first) = self.model.cluster_policies.get(&policy.name) {
             let message = duplicate("ClusterNetworkPolicy", &policy.name, &first.place);
-            self.faults.error(policy.place, message);
+            self.faults.error(policy.place.clone(), message);
             return;
         }
-        self.model.cluster_policies.insert(policy.name.clone(), Arc::new(policy));
+        self.model.cluster_policies.insert(policy.name.clone(), policy.clone());
     }
 
     /// A namespace that no document describes exists with its name's label alone.

@@ -36,9 +36,9 @@ pub(crate) enum Object {
     /// A `windrose.dev/v1alpha1` Workload.
     Workload(WorkloadObject),
     /// A `networking.k8s.io/v1` `NetworkPolicy`.
-    NetworkPolicy(NetworkPolicy),
+    NetworkPolicy(Arc<NetworkPolicy>),
     /// A `policy.networking.k8s.io/v1alpha2` `ClusterNetworkPolicy`.
-    ClusterPolicy(ClusterPolicy),
+    ClusterPolicy(Arc<ClusterPolicy>),
 }
 
 /// A piece of a file that can be read without the rest of it.

@@ -84,6 +84,12 @@ impl Faults {
         self.warnings.faults.len() >= KEPT
     }
 
+    /// How many were recorded, kept or not.
+    pub(crate) fn count(&self) -> usize {
+        let count = |kept: &Kept| kept.faults.len() + kept.dropped;
+        count(&self.errors) + count(&self.warnings)
+    }
+
     /// Takes over the faults of another collection.
     pub(crate) fn append(&mut self, other: Self) {
         self.errors.append(other.errors);

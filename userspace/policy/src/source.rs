@@ -1,5 +1,7 @@
 //! From paths or texts to the model, with every fault of every file in one run.
 
+use std::collections::HashMap;
+use std::mem;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,19 +63,97 @@ pub struct Loaded {
 /// editors' backups are skipped. An error is a fault of any file: then nothing is loaded, and
 /// all faults are returned by place, warnings among them.
 pub fn load(paths: &[PathBuf]) -> Result<Loaded, Vec<Fault>> {
-    let mut faults = Faults::default();
-    let collected = collect::collect(paths, &mut faults);
-    let Parsed { model, warnings } = interpret(&collected.sources, faults)?;
-    Ok(Loaded { model, warnings, files: collected.files })
+    Loader::default().load(paths)
 }
 
 /// Reads texts. It never panics, whatever they hold, and takes time in proportion to their
 /// length. Faults as in [`load`].
 pub fn parse(sources: &[Source]) -> Result<Parsed, Vec<Fault>> {
-    interpret(sources, Faults::default())
+    let mut faults = Faults::default();
+    let pieces = cut(sources, &mut faults);
+    let read = read(pieces.iter().collect(), &mut faults);
+    interpret(read.iter().flat_map(|read| read.objects.iter()), faults)
 }
 
-fn interpret(sources: &[Source], mut faults: Faults) -> Result<Parsed, Vec<Fault>> {
+/// Loads again and again, and reads only what has changed: a document (of YAML; of JSON a file)
+/// that says the same at the same place becomes the same `Arc` of the model.
+#[derive(Debug, Default)]
+pub struct Loader {
+    known: HashMap<(Arc<str>, u32), Known>,
+}
+
+/// A piece that was read without a fault.
+#[derive(Debug)]
+struct Known {
+    text: Box<str>,
+    read: Read,
+}
+
+impl Loader {
+    /// As [`load`].
+    pub fn load(&mut self, paths: &[PathBuf]) -> Result<Loaded, Vec<Fault>> {
+        let mut faults = Faults::default();
+        let collected = collect::collect(paths, &mut faults);
+        let Parsed { model, warnings } = self.interpret(&collected.sources, faults)?;
+        Ok(Loaded { model, warnings, files: collected.files })
+    }
+
+    fn interpret(&mut self, sources: &[Source], mut faults: Faults) -> Result<Parsed, Vec<Fault>> {
+        let pieces = cut(sources, &mut faults);
+        let mut before = mem::take(&mut self.known);
+        let mut kept: Vec<Option<Known>> = pieces
+            .iter()
+            .map(|piece| {
+                before
+                    .remove(&(piece.file.clone(), piece.first_line))
+                    .filter(|known| *known.text == *piece.text)
+            })
+            .collect();
+        drop(before);
+        let changed =
+            pieces.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(piece, _)| piece).collect();
+        let mut changed = read(changed, &mut faults).into_iter();
+        let mut all: Vec<Read> = Vec::with_capacity(pieces.len());
+        for (piece, kept) in pieces.iter().zip(&mut kept) {
+            let Some(known) = kept.take().or_else(|| {
+                let read = changed.next()?;
+                Some(Known { text: piece.text.into(), read })
+            }) else {
+                continue;
+            };
+            all.push(known.read.clone());
+            // One with a fault is read again, to have its fault again.
+            if known.read.is_clean {
+                self.known.insert((piece.file.clone(), piece.first_line), known);
+            }
+        }
+        interpret(all.iter().flat_map(|read| read.objects.iter()), faults)
+    }
+}
+
+/// What a piece holds.
+#[derive(Debug, Clone)]
+struct Read {
+    objects: Arc<Vec<Object>>,
+    /// Without a fault, not even a warning.
+    is_clean: bool,
+}
+
+/// Binds objects and adds the advice.
+fn interpret<'o>(
+    objects: impl Iterator<Item = &'o Object>,
+    mut faults: Faults,
+) -> Result<Parsed, Vec<Fault>> {
+    let model = bind::bind(objects, &mut faults);
+    if faults.is_refusal() {
+        return Err(faults.into_sorted());
+    }
+    advice::advise(&model, &mut faults);
+    Ok(Parsed { model, warnings: faults.into_sorted() })
+}
+
+/// Cuts texts into pieces, within the limits.
+fn cut<'s>(sources: &'s [Source], faults: &mut Faults) -> Vec<Piece<'s>> {
     let mut pieces = Vec::new();
     let mut total = 0;
     for source in sources {
@@ -90,13 +170,7 @@ fn interpret(sources: &[Source], mut faults: Faults) -> Result<Parsed, Vec<Fault
             break;
         }
     }
-    let objects = read(&pieces, &mut faults);
-    let model = bind::bind(objects, &mut faults);
-    if faults.is_refusal() {
-        return Err(faults.into_sorted());
-    }
-    advice::advise(&model, &mut faults);
-    Ok(Parsed { model, warnings: faults.into_sorted() })
+    pieces
 }
 
 /// A place that is the file as a whole.
@@ -104,22 +178,22 @@ fn whole(file: &Arc<str>) -> Place {
     Place { file: file.clone(), line: 0, column: 0 }
 }
 
-/// Reads the pieces, on all cores if that pays; the order of the objects is that of the pieces.
-fn read(pieces: &[Piece<'_>], faults: &mut Faults) -> Vec<Object> {
+/// Reads the pieces, on all cores if that pays; the results are in the order of the pieces.
+fn read(pieces: Vec<&Piece<'_>>, faults: &mut Faults) -> Vec<Read> {
     let bytes: usize = pieces.iter().map(|piece| piece.text.len()).sum();
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     if cores == 1 || bytes < PARALLEL_BYTES {
-        return read_on_this_thread(pieces, faults);
+        return read_on_this_thread(&pieces, faults);
     }
-    let mut objects = Vec::new();
+    let mut all = Vec::with_capacity(pieces.len());
     thread::scope(|scope| {
-        let readers: Vec<_> = shares(pieces, bytes / cores + 1)
+        let readers: Vec<_> = shares(&pieces, bytes / cores + 1)
             .into_iter()
             .map(|share| {
                 let read = move || {
                     let mut faults = Faults::default();
-                    let objects = read_on_this_thread(share, &mut faults);
-                    (objects, faults)
+                    let read = read_on_this_thread(share, &mut faults);
+                    (read, faults)
                 };
                 // Where no thread is to be had, its share is read below.
                 (share, thread::Builder::new().name("policy".to_owned()).spawn_scoped(scope, read).ok())
@@ -128,19 +202,19 @@ fn read(pieces: &[Piece<'_>], faults: &mut Faults) -> Vec<Object> {
         for (share, reader) in readers {
             match reader.map(thread::ScopedJoinHandle::join) {
                 Some(Ok((read, found))) => {
-                    objects.extend(read);
+                    all.extend(read);
                     faults.append(found);
                 }
                 Some(Err(panic)) => std::panic::resume_unwind(panic),
-                None => objects.extend(read_on_this_thread(share, faults)),
+                None => all.extend(read_on_this_thread(share, faults)),
             }
         }
     });
-    objects
+    all
 }
 
 /// Runs of pieces of about `share` bytes each.
-fn shares<'p, 'a>(mut pieces: &'p [Piece<'a>], share: usize) -> Vec<&'p [Piece<'a>]> {
+fn shares<'p, 'a>(mut pieces: &'p [&'p Piece<'a>], share: usize) -> Vec<&'p [&'p Piece<'a>]> {
     let mut shares = Vec::new();
     while !pieces.is_empty() {
         let mut bytes = 0;
@@ -156,10 +230,14 @@ fn shares<'p, 'a>(mut pieces: &'p [Piece<'a>], share: usize) -> Vec<&'p [Piece<'
     shares
 }
 
-fn read_on_this_thread(pieces: &[Piece<'_>], faults: &mut Faults) -> Vec<Object> {
-    let mut objects = Vec::new();
-    for piece in pieces {
-        document::read(piece, faults, &mut objects);
-    }
-    objects
+fn read_on_this_thread(pieces: &[&Piece<'_>], faults: &mut Faults) -> Vec<Read> {
+    pieces
+        .iter()
+        .map(|piece| {
+            let mut objects = Vec::new();
+            let before = faults.count();
+            document::read(piece, faults, &mut objects);
+            Read { objects: Arc::new(objects), is_clean: faults.count() == before }
+        })
+        .collect()
 }

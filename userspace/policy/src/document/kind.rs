@@ -1,5 +1,7 @@
 //! Which kind a document is, and the decoder for it.
 
+use std::sync::Arc;
+
 use super::node::{Mark, Node, Value};
 use super::reader::{Reader, one_of};
 use super::{Object, cluster_policy, namespace, network_policy, workload};
@@ -54,10 +56,10 @@ fn decode_as(
         Kind::Namespace => objects.extend(namespace::decode(reader, node).map(Object::Namespace)),
         Kind::Workload => objects.extend(workload::decode(reader, node).map(Object::Workload)),
         Kind::NetworkPolicy => {
-            objects.extend(network_policy::decode(reader, node).map(Object::NetworkPolicy));
+            objects.extend(network_policy::decode(reader, node).map(Arc::new).map(Object::NetworkPolicy));
         }
         Kind::ClusterPolicy => {
-            objects.extend(cluster_policy::decode(reader, node).map(Object::ClusterPolicy));
+            objects.extend(cluster_policy::decode(reader, node).map(Arc::new).map(Object::ClusterPolicy));
         }
         Kind::List(of) => {
             reader.fields(

@@ -1,5 +1,7 @@
 //! `v1` Namespace.
 
+use std::sync::Arc;
+
 use super::meta::{self, Meta, NAMESPACE_LABEL, Shape};
 use super::node::Node;
 use super::reader::Reader;
@@ -13,7 +15,7 @@ pub(crate) struct NamespaceObject {
     /// Its name.
     pub(crate) name: String,
     /// Its labels, `kubernetes.io/metadata.name` among them.
-    pub(crate) labels: Labels,
+    pub(crate) labels: Arc<Labels>,
     /// It is in audit.
     pub(crate) audit: bool,
     /// Where its name is.
@@ -43,5 +45,10 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Namespa
             format!("label `{NAMESPACE_LABEL}` is always the namespace's name, not {}", quoted(&written));
         reader.error(mark, message);
     }
-    (reader.errors() == before).then(|| NamespaceObject { name, labels, audit, place: reader.place(mark) })
+    (reader.errors() == before).then(|| NamespaceObject {
+        name,
+        labels: Arc::new(labels),
+        audit,
+        place: reader.place(mark),
+    })
 }

@@ -1,6 +1,7 @@
 //! `windrose.dev/v1alpha1` Workload.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::meta::{self, Shape};
 use super::node::{Mark, Node};
@@ -14,7 +15,7 @@ use crate::place::Place;
 #[derive(Debug)]
 pub(crate) struct WorkloadObject {
     /// The workload.
-    pub(crate) workload: Workload,
+    pub(crate) workload: Arc<Workload>,
     /// Where its cgroup is, if it has one.
     pub(crate) cgroup_place: Option<Place>,
     /// Where each of its addresses is.
@@ -65,7 +66,7 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Workloa
         place: reader.place(meta.mark),
     };
     let address_places = spec.addresses.iter().map(|&(mark, _)| reader.place(mark)).collect();
-    Some(WorkloadObject { workload, cgroup_place, address_places })
+    Some(WorkloadObject { workload: Arc::new(workload), cgroup_place, address_places })
 }
 
 fn decode_spec(reader: &mut Reader<'_>, node: &Node<'_>) -> Spec {

@@ -182,10 +182,37 @@ fn reading_on_several_threads_gives_the_same_as_on_one() {
     let file: Arc<str> = "t.yaml".into();
     let pieces = document::pieces(&file, &text);
     let (mut one, mut many) = (Faults::default(), Faults::default());
-    let on_one = read_on_this_thread(&pieces, &mut one);
-    let on_many = read(&pieces, &mut many);
+    let on_one = read_on_this_thread(&pieces.iter().collect::<Vec<_>>(), &mut one);
+    let on_many = read(pieces.iter().collect(), &mut many);
     assert_eq!(format!("{on_one:?}"), format!("{on_many:?}"));
     let (one, many) = (one.into_sorted(), many.into_sorted());
     assert_eq!(one.len(), 5);
     assert_eq!(one, many);
+}
+
+#[test]
+fn loading_again_reads_only_what_has_changed() {
+    let folder = Folder::new();
+    let policy = |name: &str, port: u16| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}}}\nspec: {{ingress: [{{ports: [{{port: {port}}}]}}]}}\n"
+        )
+    };
+    let mut loader = Loader::default();
+    let mut load = |text: String| {
+        folder.put("a.yaml", text);
+        loader.load(std::slice::from_ref(&folder.0))
+    };
+    let first = load(policy("a", 1) + &policy("b", 1) + &policy("c", 1)).unwrap().model.network_policies;
+    let second = load(policy("a", 1) + &policy("b", 2) + &policy("c", 1)).unwrap().model.network_policies;
+    let is_same: Vec<bool> =
+        first.values().zip(second.values()).map(|(one, other)| Arc::ptr_eq(one, other)).collect();
+    assert_eq!(is_same, [true, false, true]);
+    // A load that fails forgets nothing, and says its fault each time.
+    for _ in 0..2 {
+        assert_eq!(load(policy("a", 1) + &policy("b", 0) + &policy("c", 1)).unwrap_err().len(), 1);
+    }
+    let third = load(policy("a", 1)).unwrap().model.network_policies;
+    assert_eq!(third.len(), 1);
+    assert!(Arc::ptr_eq(third.values().next().unwrap(), first.values().next().unwrap()));
 }
