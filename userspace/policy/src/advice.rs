@@ -11,9 +11,11 @@ use crate::model::{
 use crate::place::Place;
 
 mod blocks;
+mod contradiction;
 mod selection;
 
 use blocks::Blocks;
+use contradiction::contradiction;
 use selection::Selection;
 
 #[cfg(test)]
@@ -70,6 +72,15 @@ impl Advisor<'_> {
         if let Some((cidr, workload)) = covered {
             self.warn_of_cover(&rule.place, "ipBlock", cidr, workload);
         }
+        let contradicted = peers.iter().find_map(|peer| match peer {
+            NetworkPeer::Workloads { namespaces, pods } => {
+                contradiction(pods).or_else(|| namespaces.as_ref().and_then(contradiction))
+            }
+            NetworkPeer::Block(_) => None,
+        });
+        if let Some(label) = contradicted {
+            self.warn_of_contradiction(&rule.place, label);
+        }
         let is_blocks_only =
             !peers.is_empty() && peers.iter().all(|peer| matches!(peer, NetworkPeer::Block(_)));
         if direction == Direction::Egress && is_blocks_only && all_named(ports) {
@@ -120,6 +131,15 @@ impl Advisor<'_> {
         if let Some((cidr, workload)) = covered {
             self.warn_of_cover(&rule.place, "network", cidr, workload);
         }
+        let contradicted = peers.iter().find_map(|peer| match peer {
+            ClusterPeer::Workloads(selector) => {
+                contradiction(&selector.pods).or_else(|| contradiction(&selector.namespaces))
+            }
+            ClusterPeer::Networks(_) => None,
+        });
+        if let Some(label) = contradicted {
+            self.warn_of_contradiction(&rule.place, label);
+        }
         let is_networks_only =
             !peers.is_empty() && peers.iter().all(|peer| matches!(peer, ClusterPeer::Networks(_)));
         if is_networks_only && all_named(ports) {
@@ -164,6 +184,14 @@ impl Advisor<'_> {
         let message = format!(
             "{what} `{}/{}` covers workload {}/{}: it matches whatever the labels",
             cidr.address, cidr.length, workload.namespace, workload.name
+        );
+        self.faults.warn(place.clone(), message);
+    }
+
+    fn warn_of_contradiction(&mut self, place: &Place, label: &str) {
+        let message = format!(
+            "a selector of this rule contradicts itself on label {}: it matches nothing",
+            quoted(label)
         );
         self.faults.warn(place.clone(), message);
     }

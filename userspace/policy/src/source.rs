@@ -71,7 +71,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Loaded, Vec<Fault>> {
 pub fn parse(sources: &[Source]) -> Result<Parsed, Vec<Fault>> {
     let mut faults = Faults::default();
     let pieces = cut(sources, &mut faults);
-    let read = read(pieces.iter().collect(), &mut faults);
+    let read = read(&pieces.iter().collect::<Vec<_>>(), &mut faults);
     interpret(read.iter().flat_map(|read| read.objects.iter()), faults)
 }
 
@@ -110,9 +110,9 @@ impl Loader {
             })
             .collect();
         drop(before);
-        let changed =
+        let changed: Vec<&Piece<'_>> =
             pieces.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(piece, _)| piece).collect();
-        let mut changed = read(changed, &mut faults).into_iter();
+        let mut changed = read(&changed, &mut faults).into_iter();
         let mut all: Vec<Read> = Vec::with_capacity(pieces.len());
         for (piece, kept) in pieces.iter().zip(&mut kept) {
             let Some(known) = kept.take().or_else(|| {
@@ -179,15 +179,15 @@ fn whole(file: &Arc<str>) -> Place {
 }
 
 /// Reads the pieces, on all cores if that pays; the results are in the order of the pieces.
-fn read(pieces: Vec<&Piece<'_>>, faults: &mut Faults) -> Vec<Read> {
+fn read(pieces: &[&Piece<'_>], faults: &mut Faults) -> Vec<Read> {
     let bytes: usize = pieces.iter().map(|piece| piece.text.len()).sum();
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     if cores == 1 || bytes < PARALLEL_BYTES {
-        return read_on_this_thread(&pieces, faults);
+        return read_on_this_thread(pieces, faults);
     }
     let mut all = Vec::with_capacity(pieces.len());
     thread::scope(|scope| {
-        let readers: Vec<_> = shares(&pieces, bytes / cores + 1)
+        let readers: Vec<_> = shares(pieces, bytes / cores + 1)
             .into_iter()
             .map(|share| {
                 let read = move || {

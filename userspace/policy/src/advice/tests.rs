@@ -109,3 +109,21 @@ fn an_empty_egress_list_without_types_is_warned_of() {
         ]
     );
 }
+
+#[test]
+fn a_selector_that_contradicts_itself_is_warned_of() {
+    for (expressions, is_warned) in [
+        ("{key: a, operator: In, values: [x]}, {key: a, operator: In, values: [u, v]}", true),
+        ("{key: a, operator: In, values: [x]}, {key: a, operator: NotIn, values: [x, v]}", true),
+        ("{key: a, operator: Exists}, {key: a, operator: DoesNotExist}", true),
+        ("{key: a, operator: In, values: [x, v]}, {key: a, operator: NotIn, values: [x]}", false),
+        ("{key: a, operator: Exists}, {key: b, operator: DoesNotExist}", false),
+    ] {
+        let found = of_policy(&format!(
+            "{{ingress: [{{from: [{{podSelector: {{matchExpressions: [{expressions}]}}}}]}}]}}"
+        ));
+        let expected =
+            "9: a selector of this rule contradicts itself on label `a`: it matches nothing".to_owned();
+        assert_eq!(found == [expected], is_warned, "{expressions}: {found:?}");
+    }
+}

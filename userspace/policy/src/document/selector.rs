@@ -7,6 +7,9 @@ use super::reader::Reader;
 use crate::fault::quoted;
 use crate::model::{NamespacedSelector, Requirement, Selector};
 
+/// More requirements in one selector are refused: each is asked of many workloads.
+const REQUIREMENTS: usize = 256;
+
 /// The operator of a requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operator {
@@ -45,6 +48,11 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>, what: &str) -> Se
     });
     requirements.sort();
     requirements.dedup();
+    if requirements.len() > REQUIREMENTS {
+        let message =
+            format!("{what} has {} requirements; at most {REQUIREMENTS} are allowed", requirements.len());
+        reader.error(node.mark, message);
+    }
     Selector { requirements }
 }
 

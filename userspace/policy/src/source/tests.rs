@@ -183,7 +183,7 @@ fn reading_on_several_threads_gives_the_same_as_on_one() {
     let pieces = document::pieces(&file, &text);
     let (mut one, mut many) = (Faults::default(), Faults::default());
     let on_one = read_on_this_thread(&pieces.iter().collect::<Vec<_>>(), &mut one);
-    let on_many = read(pieces.iter().collect(), &mut many);
+    let on_many = read(&pieces.iter().collect::<Vec<_>>(), &mut many);
     assert_eq!(format!("{on_one:?}"), format!("{on_many:?}"));
     let (one, many) = (one.into_sorted(), many.into_sorted());
     assert_eq!(one.len(), 5);

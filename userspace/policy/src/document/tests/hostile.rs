@@ -171,3 +171,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_selector_of_many_requirements_is_refused() {
+    let mut text = format!("{POLICY}spec: {{podSelector: {{matchExpressions: [\n");
+    for key in 0..100_000 {
+        let _ = writeln!(text, "{{key: k{key}, operator: DoesNotExist}},");
+    }
+    text.push_str("]}}\n");
+    let fault = first_fault("t.yaml", &text);
+    assert_eq!(fault, "t.yaml:4:21: podSelector has 100000 requirements; at most 256 are allowed");
+}
