@@ -87,14 +87,15 @@ pub(crate) fn promtool(workspace: &Workspace) -> Result<Option<PathBuf>> {
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let apt = |arguments: &[&str]| {
             let mut apt = Command::new("apt-get");
-            apt.current_dir(&folder).args(arguments);
+            // Without this, apt warns that its own user cannot write here, and goes on as root anyway.
+            apt.current_dir(&folder).args(["-qq", "-o", "APT::Sandbox::User=root"]).args(arguments);
             apt
         };
         let remedy = "promtool is missing: install the package prometheus, or put promtool on the path";
-        if command::run(apt(&["-qq", "download", "prometheus"]).env("LC_ALL", "C")).is_err() {
+        if command::run(apt(&["download", "prometheus"]).env("LC_ALL", "C")).is_err() {
             // Lists may be absent or name a version that is gone.
-            command::run(&mut apt(&["-qq", "update"])).context(remedy)?;
-            command::run(&mut apt(&["-qq", "download", "prometheus"])).context(remedy)?;
+            command::run(&mut apt(&["update"])).context(remedy)?;
+            command::run(&mut apt(&["download", "prometheus"])).context(remedy)?;
         }
         let package = fs::read_dir(&folder)?
             .filter_map(|entry| Some(entry.ok()?.path()))
