@@ -32,7 +32,7 @@ mod rows;
 mod rule_sets;
 mod workloads;
 
-pub use error::CompileError;
+pub use error::{CompileError, MAX_SETS};
 pub use names::{IdentityKey, IdentityName, Names};
 pub use record::{Change, Changes};
 
@@ -60,7 +60,7 @@ pub struct Tables {
     pub prefixes: HashMap<PrefixKey, PrefixSlot>,
     /// Sorted groups by list number; at most [`windrose_abi::identity::MAX_GROUPS`].
     pub peer_lists: HashMap<u32, Arc<[u32]>>,
-    /// Sorted rule sets by set number; at most 448.
+    /// Rule sets by set number, in the order of their tiers; at most [`MAX_SETS`].
     pub policy_sets: HashMap<u32, Arc<[u32]>>,
     /// By rule set number.
     pub rule_sets: HashMap<u32, RuleSetSlot>,

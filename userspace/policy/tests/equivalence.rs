@@ -7,7 +7,7 @@ mod generate;
 #[path = "equivalence/rows.rs"]
 mod rows;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,18 +15,22 @@ use windrose_abi::{Address, Direction, Origin};
 use windrose_engine::{Outcome, Peer, Question, decide, resolve};
 use windrose_policy::decision::{Decision, Flow, RuleRef, Verdict};
 use windrose_policy::model::Model;
-use windrose_policy::reference::evaluate;
-use windrose_policy::tables::{Compiler, Names, Settings, Tables};
+use windrose_policy::reference::{endpoint, evaluate};
+use windrose_policy::tables::{Changes, Compiler, Names, Settings, Tables};
 
 use generate::Rng;
 use rows::{Rows, longest, trie};
+
+/// The host's own addresses in generated flows.
+const HOSTS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 3, 200)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xc8))];
 
 /// Models, and flows for each: more than a million together.
 const MODELS: u64 = 2_600;
 const FLOWS: u64 = 400;
 
 fn settings(audit_all: bool) -> Settings {
-    Settings { audit_all, host_addresses: generate::HOSTS.to_vec() }
+    Settings { audit_all, host_addresses: HOSTS.to_vec() }
 }
 
 fn compiled(model: &Model, settings: &Settings) -> Compiler {
@@ -139,7 +143,7 @@ fn an_update_comes_to_the_tables_of_a_compilation_from_scratch() {
             let tables = compiler.tables().clone();
             let settings = Settings {
                 audit_all: rng.chance(10),
-                host_addresses: if rng.chance(90) { generate::HOSTS.to_vec() } else { Vec::new() },
+                host_addresses: if rng.chance(90) { HOSTS.to_vec() } else { Vec::new() },
             };
             model = edit::edit(&model, &mut rng);
             let changes = compiler.update(Arc::new(model.clone()), &settings).unwrap();
@@ -151,11 +155,13 @@ fn an_update_comes_to_the_tables_of_a_compilation_from_scratch() {
             applied.apply(&changes);
             assert_same(&applied, compiler.tables(), &format!("changes of seed {seed}, step {step}"));
             assert_minimal(&changes, &tables);
-            assert_shadows(&tables, compiler.tables(), &changes, &mut rng);
+            assert_shadows(&model, &tables, compiler.tables(), &changes, &mut rng);
 
             let rows = Rows::new(compiler.tables());
             for _ in 0..10 {
-                let flow = generate::flow_with_hosts(&model, &mut rng, &settings.host_addresses);
+                let mut flow = generate::flow(&model, &mut rng);
+                flow.source = endpoint(&model, flow.source.address, &settings.host_addresses);
+                flow.destination = endpoint(&model, flow.destination.address, &settings.host_addresses);
                 agree(&model, &rows, compiler.names(), &flow, settings.audit_all);
             }
         }
@@ -189,7 +195,7 @@ fn assert_same_names(left: &Compiler, right: &Compiler) {
 }
 
 /// No change that is none, and each begins where the tables were.
-fn assert_minimal(changes: &windrose_policy::tables::Changes, before: &Tables) {
+fn assert_minimal(changes: &Changes, before: &Tables) {
     for (key, old, new) in &changes.rules {
         assert_ne!(old, new);
         assert_eq!(before.rules.get(key), old.as_ref());
@@ -206,9 +212,10 @@ fn assert_minimal(changes: &windrose_policy::tables::Changes, before: &Tables) {
 
 /// One trie holds both generations: with the shadows, each sees what it would see alone.
 fn assert_shadows(
+    model: &Model,
     before: &Tables,
     after: &Tables,
-    changes: &windrose_policy::tables::Changes,
+    changes: &Changes,
     rng: &mut Rng,
 ) {
     let (mut old, mut new) = (before.prefixes.clone(), after.prefixes.clone());
@@ -221,8 +228,7 @@ fn assert_shadows(
     for (alone, shared) in [(&before.prefixes, &old), (&after.prefixes, &new)] {
         let (alone, shared) = (trie(alone), trie(shared));
         for _ in 0..20 {
-            let is_v4 = rng.chance(60);
-            let address = address(generate::any_address(rng, is_v4));
+            let address = address(generate::flow(model, rng).destination.address);
             let groups = |slot: Option<windrose_abi::PrefixSlot>| slot.map_or(0, |slot| slot.peer_list);
             assert_eq!(groups(longest(&alone, &address)), groups(longest(&shared, &address)));
         }

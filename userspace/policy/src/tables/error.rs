@@ -7,7 +7,7 @@ use crate::model::{Direction, Workload};
 use crate::place::Place;
 
 /// Most rule sets that select one workload in one direction.
-pub(super) const MAX_SETS: usize = MAX_ROWS as usize * SETS_PER_ROW;
+pub const MAX_SETS: usize = MAX_ROWS as usize * SETS_PER_ROW;
 
 /// Most levels of a workload's cgroup below the root.
 pub(super) const MAX_DEPTH: usize = 12;

@@ -28,7 +28,7 @@ impl Lists {
         Self { numbers: Numbers::new(Space::ALL) }
     }
 
-    /// Puts `list` (sorted) in the place of the list that `holder` has. Whether it is another one.
+    /// Puts `list` in the place of the list that `holder` has. Whether it is another one.
     pub(super) fn replace(
         &mut self,
         holder: &mut u32,

@@ -3,10 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use windrose_abi::Tier;
+
 use crate::model::{Direction, Labels};
 
 use super::group::{Group, Member};
 use super::names::IdentityKey;
+use super::rows::RuleSetKey;
 
 /// Workloads of one namespace with the same labels.
 #[derive(Debug)]
@@ -30,8 +33,8 @@ struct Selecting {
     group: Group,
     /// Policies that name it as a peer.
     peers: u32,
-    /// Rule sets that it is the subject of.
-    rule_sets: BTreeSet<(Direction, u32)>,
+    /// Rule sets that it is the subject of, each with its tier.
+    rule_sets: BTreeSet<(Direction, Tier, u32)>,
     /// By which identities find it; empty until it is indexed.
     pivots: Vec<u64>,
     members: BTreeSet<u32>,
@@ -184,15 +187,15 @@ impl Members {
     }
 
     /// The group is the subject of a rule set.
-    pub(super) fn add_rule_set(&mut self, number: u32, group: &Group, direction: Direction, rule_set: u32) {
-        let group = self.group_mut(number, group);
-        group.rule_sets.insert((direction, rule_set));
+    pub(super) fn add_rule_set(&mut self, number: u32, key: &RuleSetKey, rule_set: u32) {
+        let group = self.group_mut(number, &key.subject);
+        group.rule_sets.insert((key.direction, key.tier, rule_set));
         group.has_other_sets = true;
     }
 
-    pub(super) fn remove_rule_set(&mut self, number: u32, group: &Group, direction: Direction, rule_set: u32) {
-        let group = self.group_mut(number, group);
-        group.rule_sets.remove(&(direction, rule_set));
+    pub(super) fn remove_rule_set(&mut self, number: u32, key: &RuleSetKey, rule_set: u32) {
+        let group = self.group_mut(number, &key.subject);
+        group.rule_sets.remove(&(key.direction, key.tier, rule_set));
         group.has_other_sets = true;
     }
 
@@ -319,8 +322,8 @@ impl Members {
         }
     }
 
-    /// What the tables say of an identity: its peer groups, and its rule sets of each direction.
-    /// All sorted.
+    /// What the tables say of an identity: its peer groups, and its rule sets of each direction by
+    /// tier, because a walk ends with the first tier that decides. All sorted.
     pub(super) fn lists(&self, identity: &Identity) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
         let (mut peers, mut ingress, mut egress) = (Vec::new(), Vec::new(), Vec::new());
         for number in &identity.groups {
@@ -328,15 +331,18 @@ impl Members {
             if group.peers != 0 {
                 peers.push(*number);
             }
-            for (direction, rule_set) in &group.rule_sets {
+            for (direction, tier, rule_set) in &group.rule_sets {
                 match direction {
-                    Direction::Ingress => ingress.push(*rule_set),
-                    Direction::Egress => egress.push(*rule_set),
+                    Direction::Ingress => ingress.push((*tier, *rule_set)),
+                    Direction::Egress => egress.push((*tier, *rule_set)),
                 }
             }
         }
-        ingress.sort_unstable();
-        egress.sort_unstable();
-        (peers, ingress, egress)
+        (peers, ordered(ingress), ordered(egress))
     }
+}
+
+fn ordered(mut rule_sets: Vec<(Tier, u32)>) -> Vec<u32> {
+    rule_sets.sort_unstable();
+    rule_sets.into_iter().map(|(_, rule_set)| rule_set).collect()
 }

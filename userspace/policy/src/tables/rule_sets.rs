@@ -113,7 +113,7 @@ impl Compiler {
         if !self.rule_sets.contains_key(&number) {
             let Some(key) = self.set_keys.content(number) else { return };
             let Some(subject) = self.groups.acquire(&key.subject) else { return };
-            self.members.add_rule_set(subject, &key.subject, key.direction, number);
+            self.members.add_rule_set(subject, key, number);
             self.rule_sets.insert(number, RuleSet::new(subject));
         }
         if let Some(set) = self.rule_sets.get_mut(&number) {
@@ -172,7 +172,7 @@ impl Compiler {
             let Some(set) = self.rule_sets.get(&number) else { continue };
             let Some(key) = self.set_keys.content(number) else { continue };
             let slot = if set.policies == 0 {
-                self.members.remove_rule_set(set.subject, &key.subject, key.direction, number);
+                self.members.remove_rule_set(set.subject, key, number);
                 self.groups.release(set.subject);
                 self.rule_sets.remove(&number);
                 None

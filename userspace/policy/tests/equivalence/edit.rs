@@ -80,7 +80,8 @@ fn take_one<K: Ord + Clone, V: Clone>(
 }
 
 fn drop_one<K: Ord + Clone, V>(objects: &mut std::collections::BTreeMap<K, V>, rng: &mut Rng) {
-    if !objects.is_empty() {
+    // A model without workloads has no flows to try.
+    if objects.len() > 1 {
         let key = objects.keys().nth(rng.index(objects.len())).cloned();
         objects.remove(&key.unwrap());
     }
