@@ -63,17 +63,28 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A file as pieces, in order: a YAML file is cut at its `---` lines.
-pub(crate) fn pieces<'a>(file: &Arc<str>, text: &'a str) -> Vec<Piece<'a>> {
+/// More documents in one file are refused.
+const DOCUMENTS: usize = 200_000;
+
+/// A file as pieces, in order: a YAML file is cut at its `---` lines. The error is a fault of
+/// the file as a whole.
+pub(crate) fn pieces<'a>(file: &Arc<str>, text: &'a str) -> Result<Vec<Piece<'a>>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let is_json = file.rsplit_once('.').is_some_and(|(_, end)| end.eq_ignore_ascii_case("json"));
     if is_json {
-        return vec![Piece { file: file.clone(), text, first_line: 1, format: Format::Json }];
+        return Ok(vec![Piece { file: file.clone(), text, first_line: 1, format: Format::Json }]);
     }
-    let cut = yaml::cut(text);
-    cut.into_iter()
-        .map(|(first_line, text)| Piece { file: file.clone(), text, first_line, format: Format::Yaml })
-        .collect()
+    let cut = yaml::cut(text, DOCUMENTS + 1);
+    if cut.len() > DOCUMENTS {
+        return Err(format!("more than {DOCUMENTS} documents: split it"));
+    }
+    let pieces = cut.into_iter().map(|(first_line, text)| Piece {
+        file: file.clone(),
+        text,
+        first_line,
+        format: Format::Yaml,
+    });
+    Ok(pieces.collect())
 }
 
 /// Reads the objects of a piece. An object with a fault is left out and the fault recorded.

@@ -137,7 +137,7 @@ impl Kept {
         {
             // Line `u32::MAX` sorts it behind the others; `into_sorted` takes it away again.
             let place = Place { file: last.place.file.clone(), line: u32::MAX, column: 0 };
-            let message = format!("and {} more {what}", self.dropped);
+            let message = format!("and at least {} more {what}", self.dropped);
             self.faults.push(Fault { place, severity: last.severity, message });
         }
         self.faults

@@ -163,7 +163,10 @@ fn cut<'s>(sources: &'s [Source], faults: &mut Faults) -> Vec<Piece<'s>> {
         if length > FILE_BYTES {
             faults.error(whole(&file), format!("larger than {} MiB: split it", FILE_BYTES >> 20));
         } else if total <= TOTAL_BYTES {
-            pieces.extend(document::pieces(&file, &source.text));
+            match document::pieces(&file, &source.text) {
+                Ok(some) => pieces.extend(some),
+                Err(why) => faults.error(whole(&file), why),
+            }
         } else {
             faults
                 .error(whole(&file), format!("all files together are larger than {} MiB", TOTAL_BYTES >> 20));
@@ -236,8 +239,14 @@ fn read_on_this_thread(pieces: &[&Piece<'_>], faults: &mut Faults) -> Vec<Read> 
         .map(|piece| {
             let mut objects = Vec::new();
             let before = faults.count();
-            document::read(piece, faults, &mut objects);
-            Read { objects: Arc::new(objects), is_clean: faults.count() == before }
+            // Behind a thousand errors the rest only costs time.
+            if !faults.is_full_of_errors() {
+                document::read(piece, faults, &mut objects);
+            }
+            Read {
+                objects: Arc::new(objects),
+                is_clean: faults.count() == before && !faults.is_full_of_errors(),
+            }
         })
         .collect()
 }

@@ -19,7 +19,7 @@ pub(super) fn read<'a, 'f>(
     let mut cursor = Cursor { text, position: 0, counted: 0, mark: Mark { line: 1, column: 1 }, nodes: 0 };
     loop {
         cursor.skip_space();
-        if cursor.peek().is_none() {
+        if cursor.peek().is_none() || reader.is_full() {
             return;
         }
         cursor.nodes = 0;

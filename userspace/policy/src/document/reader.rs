@@ -44,6 +44,11 @@ impl<'f> Reader<'f> {
         self.errors
     }
 
+    /// Whether so many errors are recorded that reading on would only count more.
+    pub(super) fn is_full(&self) -> bool {
+        self.faults.is_full_of_errors()
+    }
+
     /// Records that `wrong` is none of `known`, with the nearest of them. `of` says where, and
     /// begins with a space, or is empty.
     pub(super) fn unknown(&mut self, mark: Mark, what: &str, wrong: &str, of: impl Display, known: &[&str]) {

@@ -17,16 +17,17 @@ enum Open<'a> {
     Map(Mark, Vec<Entry<'a>>, Option<(Mark, Option<Scalar<'a>>)>),
 }
 
-/// Cuts a text before each `---` line: the first line of each part, from 1, and the part.
+/// Cuts a text before each `---` line: the first line of each part, from 1, and the part; no
+/// more than the first `most` parts.
 ///
 /// A line that begins with `---` and a space (or ends there) is a document's start wherever it
 /// stands, in a block or quoted scalar too (YAML 1.2.2, rule 206, c-forbidden). So the parts can
 /// be read apart: a syntax error in one hides no other, and two cores can share a file.
-pub(super) fn cut(text: &str) -> Vec<(u32, &str)> {
+pub(super) fn cut(text: &str, most: usize) -> Vec<(u32, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut start_line) = (0, 1);
     let (mut position, mut line) = (0, 1);
-    while position < text.len() {
+    while position < text.len() && parts.len() < most {
         let rest = &text.as_bytes()[position..];
         let is_start = rest.starts_with(b"---")
             && rest.get(3).is_none_or(|after| matches!(after, b' ' | b'\t' | b'\r' | b'\n'));
@@ -38,7 +39,7 @@ pub(super) fn cut(text: &str) -> Vec<(u32, &str)> {
         position += length;
         line += 1;
     }
-    if start < text.len() {
+    if start < text.len() && parts.len() < most {
         parts.push((start_line, &text[start..]));
     }
     parts
@@ -59,6 +60,9 @@ pub(super) fn read<'a, 'f>(
     let mut builder = Builder { first_line, open: Vec::new(), root: None, nodes: 0 };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
+        if reader.is_full() {
+            return;
+        }
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {

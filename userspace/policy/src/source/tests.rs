@@ -180,7 +180,7 @@ fn reading_on_several_threads_gives_the_same_as_on_one() {
     }
     assert!(text.len() > PARALLEL_BYTES);
     let file: Arc<str> = "t.yaml".into();
-    let pieces = document::pieces(&file, &text);
+    let pieces = document::pieces(&file, &text).unwrap();
     let (mut one, mut many) = (Faults::default(), Faults::default());
     let on_one = read_on_this_thread(&pieces.iter().collect::<Vec<_>>(), &mut one);
     let on_many = read(&pieces.iter().collect::<Vec<_>>(), &mut many);

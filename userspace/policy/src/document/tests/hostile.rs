@@ -99,8 +99,16 @@ fn one_long_line_of_json_is_read_in_time() {
 fn too_many_values_are_refused() {
     let fault = first_fault("t.yaml", &format!("[{}]", "a,".repeat(600_000)));
     assert!(fault.contains("split it"), "{fault}");
-    let fault = first_fault("t.json", &format!("[{}1]", "1,".repeat(2_100_000)));
-    assert!(fault.contains("more than 2000000 values"), "{fault}");
+    let fault = first_fault("t.json", &format!("[{}1]", "1,".repeat(1_100_000)));
+    assert!(fault.contains("more than 1000000 values"), "{fault}");
+}
+
+#[test]
+fn too_many_documents_are_refused() {
+    assert_eq!(
+        first_fault("t.yaml", &"---\n".repeat(1_000_000)),
+        "t.yaml: more than 200000 documents: split it"
+    );
 }
 
 #[test]
