@@ -4,7 +4,7 @@
 pub const CGROUP_PATH_BYTES: usize = 256;
 
 /// Peer groups in one row of a peer list.
-pub const GROUPS_PER_ROW: usize = 14;
+pub const GROUPS_PER_ROW: usize = 16;
 
 /// Most peer groups that one peer can be a member of.
 pub const MAX_GROUPS: usize = GROUPS_PER_ROW * 32;
@@ -192,7 +192,7 @@ layout! {
 layout! {
     /// Value of `PEER_LISTS`: some of the peer groups of a peer.
     pub struct PeerListRow {
-        /// How many of `groups` are used, 1 to 14.
+        /// How many of `groups` are used, 1 to 16.
         pub count: u32,
         /// 1 if another row follows.
         pub more: u32,

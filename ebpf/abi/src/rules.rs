@@ -1,7 +1,7 @@
 //! What is allowed: policy sets, rule sets and rows.
 
 /// Rule sets in one row of a policy set.
-pub const SETS_PER_ROW: usize = 14;
+pub const SETS_PER_ROW: usize = 16;
 
 /// Most rows that one policy set or peer list can have.
 pub const MAX_ROWS: u32 = 32;
@@ -19,13 +19,29 @@ pub const NAMES_PER_PORT: usize = 4;
 layout! {
     /// One generation's settings.
     pub struct ControlSlot {
-        /// Bit n: some workload's cgroup is n levels below the root (n from 1 to 63).
+        /// Levels below the cgroup v2 root at which workloads are: [`depths`].
         pub cgroup_depths: u64,
         /// See [`ControlSlot::AUDIT_ALL`].
         pub flags: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// Always 0: see `Tables::zero` in the engine.
+        pub zero: u32,
     }
+}
+
+/// Deepest level below the cgroup v2 root at which a workload may be.
+pub const MAX_CGROUP_DEPTH: u32 = 12;
+
+/// The levels of a bit set (bit n is level n, 1 to 12) as a list, deepest first, four bits each,
+/// ended by 0: a list for the same reason as [`probes`].
+pub const fn depths(levels: u64) -> u64 {
+    let (mut list, mut level) = (0, 1);
+    while level <= MAX_CGROUP_DEPTH {
+        if levels & (1 << level) != 0 {
+            list = list << 4 | level as u64;
+        }
+        level += 1;
+    }
+    list
 }
 
 impl ControlSlot {
@@ -59,7 +75,7 @@ layout! {
 layout! {
     /// Value of `POLICY_SETS`: some of the rule sets that select a workload in one direction.
     pub struct PolicySetRow {
-        /// How many of `rule_sets` are used, 1 to 14.
+        /// How many of `rule_sets` are used, 1 to 16.
         pub count: u32,
         /// 1 if another row follows.
         pub more: u32,
@@ -76,6 +92,8 @@ layout! {
         pub default_rank: u64,
         /// Bit `group % 64` is set for every peer group that a row has.
         pub peers: u64,
+        /// [`probes`] of `shapes`.
+        pub probes: [u64; 2],
         /// The rule id of that policy's isolation.
         pub default_rule: u32,
         /// Bit n is set when a row has shape n.
@@ -86,6 +104,26 @@ layout! {
         pub flags: u32,
     }
 }
+
+/// The shapes of a bit set as a list, five bits each, ended by 31: the kernel walks a list, because
+/// its verifier would follow every combination of tested bits.
+pub const fn probes(shapes: u32) -> [u64; 2] {
+    let mut list = [u64::MAX; 2];
+    let (mut shape, mut n) = (0, 0);
+    while shape < SHAPES {
+        if shapes & (1 << shape) != 0 {
+            let at = 5 * (n % PROBES_PER_WORD);
+            let word = &mut list[n / PROBES_PER_WORD];
+            *word = *word & !(31 << at) | (shape as u64) << at;
+            n += 1;
+        }
+        shape += 1;
+    }
+    list
+}
+
+/// Shapes in one word of [`probes`]; the bits above them are set.
+pub const PROBES_PER_WORD: usize = 12;
 
 impl RuleSetSlot {
     /// The slot holds a rule set.

@@ -1,11 +1,11 @@
 //! The verdict of one direction for one subject.
 
 use windrose_abi::codes::protocol;
-use windrose_abi::{Action, Direction, DropReason, Origin, PortKey, Verdict, WorkloadSlot};
+use windrose_abi::{Direction, DropReason, Origin, PortKey, Verdict, WorkloadSlot};
 
 use crate::peer::Peer;
 use crate::tables::Tables;
-use crate::walk::{Best, Walk};
+use crate::walk::Walk;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +42,25 @@ pub struct Outcome {
 pub struct Decision {
     /// In force.
     pub enforced: Outcome,
-    /// Where its verdict differs: what would be.
-    pub would_be: Option<Outcome>,
+    /// What would be. Read it through [`Decision::would_be`].
+    all: Outcome,
+    /// Whether `all` is to be reported. Not an `Option`: rustc describes enums with data in a form
+    /// of BTF that the kernel refuses, and this type is in the signature of a BPF subprogram.
+    is_audited: bool,
+}
+
+impl Decision {
+    /// Decided without a look at anything that can be in audit.
+    #[inline(always)]
+    pub const fn plain(enforced: Outcome) -> Self {
+        Self { enforced, all: enforced, is_audited: false }
+    }
+
+    /// What would be decided if nothing were in audit, where that is to be reported.
+    #[inline(always)]
+    pub const fn would_be(&self) -> Option<Outcome> {
+        if self.is_audited { Some(self.all) } else { None }
+    }
 }
 
 impl Outcome {
@@ -76,75 +93,58 @@ pub const fn has_ports(protocol_number: u8) -> bool {
 /// 6. Tier baseline, as admin.
 /// 7. Allow.
 ///
-/// Steps 3 to 7 are taken twice, without the rule sets in audit and with them; a subject in audit
-/// passes whatever they say. A row that the tables name and do not have denies.
+/// Steps 4 to 7 are taken without the rule sets in audit and, if there are some, again with them; a
+/// subject in audit passes whatever they say. A row that the tables name and do not have denies.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, question: &Question) -> Decision {
     let peer = &question.peer;
     let is_egress = matches!(question.direction, Direction::Egress);
     if peer.workload == question.subject || (is_egress && peer.is_loopback && peer.workload == 0) {
-        return Decision { enforced: Outcome::allow(Origin::Itself, 0), would_be: None };
+        return Decision::plain(Outcome::allow(Origin::Itself, 0));
     }
     if !is_egress && peer.is_host {
-        return Decision { enforced: Outcome::allow(Origin::Host, 0), would_be: None };
+        return Decision::plain(Outcome::allow(Origin::Host, 0));
     }
+    let set = if is_egress { question.slot.egress_set } else { question.slot.ingress_set };
+    if set == 0 {
+        return Decision::plain(Outcome::allow(Origin::Open, 0));
+    }
+    let mut enforced = Outcome::allow(Origin::Open, 0);
+    let saw_audit = pass(tables, question, false, &mut enforced);
+    let mut all = enforced;
+    if saw_audit {
+        pass(tables, question, true, &mut all);
+    }
+    let is_denied = matches!(all.verdict, Verdict::Deny);
+    if question.slot.flags & WorkloadSlot::AUDIT != 0 || tables.audit_all() {
+        if matches!(enforced.verdict, Verdict::Deny) {
+            enforced = Outcome::allow(Origin::Audit, 0);
+        }
+        return Decision { enforced, all, is_audited: is_denied };
+    }
+    let is_audited = is_denied != matches!(enforced.verdict, Verdict::Deny);
+    Decision { enforced, all, is_audited }
+}
+
+/// Steps 4 to 7, without the rule sets in audit or with them. True: some were left out. Never
+/// inlined: its state is the largest frame of a kernel program.
+#[inline(never)]
+fn pass<T: Tables>(tables: &T, question: &Question, with_audit: bool, outcome: &mut Outcome) -> bool {
+    let is_egress = matches!(question.direction, Direction::Egress);
     let (set, destination) = if is_egress {
-        (question.slot.egress_set, peer.workload)
+        (question.slot.egress_set, question.peer.workload)
     } else {
         (question.slot.ingress_set, question.subject)
     };
-    if set == 0 {
-        return Decision { enforced: Outcome::allow(Origin::Open, 0), would_be: None };
-    }
-    let key = PortKey { workload: destination, port: question.port, protocol: question.protocol, reserved: 0 };
-    let mut walk = Walk::new(*tables, set, peer.peer_list, key);
-    walk.run();
-
-    let all = conclude(&walk.all, walk.torn);
-    let enforced = conclude(&walk.enforced, walk.torn);
-    let subject_audit = question.slot.flags & WorkloadSlot::AUDIT != 0 || tables.audit_all();
-    if subject_audit {
-        let denied = matches!(all.verdict, Verdict::Deny);
-        let enforced = match enforced.verdict {
-            Verdict::Allow => enforced,
-            Verdict::Deny => Outcome::allow(Origin::Audit, 0),
-        };
-        return Decision { enforced, would_be: if denied { Some(all) } else { None } };
-    }
-    let differs = all.verdict as u8 != enforced.verdict as u8;
-    Decision { enforced, would_be: if differs { Some(all) } else { None } }
-}
-
-/// Steps 4 to 7.
-#[inline(always)]
-fn conclude(best: &Best, torn: bool) -> Outcome {
-    if torn {
-        return Outcome::deny(Origin::None, 0, DropReason::TornTables);
-    }
-    if let Some(outcome) = of_cluster_tier(best.admin.action, best.admin.rule) {
-        return outcome;
-    }
-    if best.isolation.action != 0 {
-        return if best.network.action != 0 {
-            Outcome::allow(Origin::Rule, best.network.rule)
-        } else {
-            Outcome::deny(Origin::Isolated, best.isolation.rule, DropReason::Isolated)
-        };
-    }
-    if let Some(outcome) = of_cluster_tier(best.baseline.action, best.baseline.rule) {
-        return outcome;
-    }
-    Outcome::allow(Origin::Open, 0)
-}
-
-#[inline(always)]
-fn of_cluster_tier(action: u32, rule: u32) -> Option<Outcome> {
-    const ALLOW: u32 = Action::Allow as u32;
-    const PASS: u32 = Action::Pass as u32;
-    match action {
-        0 | PASS => None,
-        ALLOW => Some(Outcome::allow(Origin::Rule, rule)),
-        // An action that this program does not know denies, too.
-        _ => Some(Outcome::deny(Origin::Rule, rule, DropReason::Rule)),
-    }
+    let (Some(set_row), Some(peer_row)) =
+        (tables.policy_set(set, 0), tables.peer_list(question.peer.peer_list, 0))
+    else {
+        *outcome = Outcome::deny(Origin::None, 0, DropReason::TornTables);
+        return false;
+    };
+    let port =
+        PortKey { workload: destination, port: question.port, protocol: question.protocol, reserved: 0 };
+    let mut walk = Walk::new(*tables, (set, set_row), (question.peer.peer_list, peer_row), port, with_audit);
+    *outcome = walk.run();
+    walk.saw_audit
 }

@@ -52,12 +52,12 @@ pub struct Packet {
     pub kind: Kind,
     /// It is a fragment (the first one is `Kind::Whole` with this set).
     pub is_fragment: bool,
+    /// Offset of the transport header.
+    pub transport: u16,
+    /// Offset behind the fixed transport header (TCP: its first 20 bytes).
+    pub payload: u16,
     /// Identification of the fragmented packet, else 0.
     pub fragment_id: u32,
-    /// Offset of the transport header.
-    pub transport: u32,
-    /// Offset behind the fixed transport header (TCP: its first 20 bytes).
-    pub payload: u32,
 }
 
 impl Packet {
@@ -199,8 +199,8 @@ fn transport<B: Bytes>(bytes: &B, network: &Network) -> Result<Packet, ParseErro
         kind: Kind::Whole,
         is_fragment: network.is_fragment,
         fragment_id: network.fragment_id,
-        transport: network.transport,
-        payload: network.transport,
+        transport: offset(network.transport),
+        payload: offset(network.transport),
     };
     if network.fragment_offset != 0 {
         packet.kind = Kind::LaterFragment;
@@ -212,17 +212,17 @@ fn transport<B: Bytes>(bytes: &B, network: &Network) -> Result<Packet, ParseErro
             packet.source_port = u16::from_be_bytes([header[0], header[1]]);
             packet.destination_port = u16::from_be_bytes([header[2], header[3]]);
             packet.tcp_flags = header[13];
-            packet.payload = network.transport + 20;
+            packet.payload = offset(network.transport + 20);
         }
         protocol::UDP | protocol::SCTP => {
             let header = bytes.read::<4>(network.transport).ok_or(ParseError::Truncated)?;
             packet.source_port = u16::from_be_bytes([header[0], header[1]]);
             packet.destination_port = u16::from_be_bytes([header[2], header[3]]);
-            packet.payload = network.transport + if network.protocol == protocol::UDP { 8 } else { 12 };
+            packet.payload = offset(network.transport + if network.protocol == protocol::UDP { 8 } else { 12 });
         }
         protocol::ICMP | protocol::ICMPV6 => {
             let header = bytes.read::<8>(network.transport).ok_or(ParseError::Truncated)?;
-            packet.payload = network.transport + 8;
+            packet.payload = offset(network.transport + 8);
             packet.kind = icmp_kind(network.protocol, header[0]);
             if matches!(packet.kind, Kind::EchoRequest | Kind::EchoReply) {
                 packet.source_port = u16::from_be_bytes([header[4], header[5]]);
@@ -232,6 +232,13 @@ fn transport<B: Bytes>(bytes: &B, network: &Network) -> Result<Packet, ParseErro
         _ => {}
     }
     Ok(packet)
+}
+
+/// Headers end long before 64 KiB: at most 60 bytes of IPv4, or 8 extensions of 2 KiB.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "bounded as said")]
+const fn offset(at: u32) -> u16 {
+    at as u16
 }
 
 #[inline(always)]

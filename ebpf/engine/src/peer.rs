@@ -20,6 +20,12 @@ pub struct Peer {
     pub is_loopback: bool,
 }
 
+impl Peer {
+    /// Before it is resolved.
+    pub const NOBODY: Self =
+        Self { workload: 0, identity: IDENTITY_WORLD, peer_list: 0, is_host: false, is_loopback: false };
+}
+
 /// Resolves an address: the exact table first, the prefix trie behind it, the reserved identities
 /// last.
 #[inline(always)]

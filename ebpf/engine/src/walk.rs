@@ -1,118 +1,172 @@
 //! The walk over the rule sets of a subject and the peer groups of its peer.
+//!
+//! Its state is small and its loops are [`Tables::repeat`]: in the kernel the frames of a program
+//! and of everything it calls share 512 bytes, and the verifier follows the turns of a plain loop
+//! one by one.
 
 use windrose_abi::identity::{GROUP_ANY, GROUPS_PER_ROW};
-use windrose_abi::rules::{MAX_ROWS, NAMES_PER_PORT, SETS_PER_ROW, SHAPE_ANY, SHAPE_NAME, SHAPES};
-use windrose_abi::{Action, PortKey, PortSlot, RuleKey, RuleSetSlot, RuleSlot, Tier};
+use windrose_abi::rules::{
+    MAX_ROWS, NAMES_PER_PORT, PROBES_PER_WORD, SETS_PER_ROW, SHAPE_ANY, SHAPE_NAME, SHAPES,
+};
+use windrose_abi::{Action, DropReason, Origin, PortKey, PortSlot, RuleKey, RuleSetSlot, RuleSlot, Tier};
 
-use crate::decide::has_ports;
+use crate::decide::{Outcome, has_ports};
 use crate::tables::{Step, Tables};
 
-/// The row of lowest rank of each tier; action 0 is none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Best {
-    pub(crate) admin: RuleSlot,
-    pub(crate) network: RuleSlot,
-    pub(crate) isolation: RuleSlot,
-    pub(crate) baseline: RuleSlot,
-}
+/// Ends a list of shapes.
+const END: u8 = 31;
 
-impl Best {
-    const NONE: Self =
-        Self { admin: RuleSlot::ZERO, network: RuleSlot::ZERO, isolation: RuleSlot::ZERO, baseline: RuleSlot::ZERO };
-
-    #[inline(always)]
-    fn offer(&mut self, tier: u32, row: &RuleSlot) {
-        const ADMIN: u32 = Tier::Admin as u32;
-        const NETWORK: u32 = Tier::Network as u32;
-        let best = match tier {
-            ADMIN => &mut self.admin,
-            NETWORK => &mut self.network,
-            _ => &mut self.baseline,
-        };
-        keep_lower(best, row);
-    }
+/// Worse than every row.
+#[inline(always)]
+const fn no_row(zero: u32) -> RuleSlot {
+    RuleSlot { rank: !(zero as u64), rule: zero, action: zero }
 }
 
 #[inline(always)]
 fn keep_lower(best: &mut RuleSlot, row: &RuleSlot) {
-    if best.action == 0 || row.rank < best.rank {
+    if row.rank < best.rank {
         *best = *row;
     }
 }
 
-/// State of the outer loop, over the rows of the policy set.
-pub(crate) struct Walk<T> {
+/// State of the outer loop, over the rule sets of a policy set, which come in the order of their
+/// tiers.
+pub(crate) struct Walk<T: Tables> {
     tables: T,
     set: u32,
     peer_list: u32,
+    // Never absent: the verifier keeps the type of a pointer that it sees in every turn, and loses
+    // it where a null is stored in its place.
+    set_row: T::SetRow,
+    first_peer_row: T::PeerRow,
+    peer_row: T::PeerRow,
     port: PortKey,
     names: PortSlot,
     names_known: bool,
-    /// A row that another one names is missing.
-    pub(crate) torn: bool,
-    // Of the rule set under way:
-    is_audit: bool,
+    with_audit: bool,
+    /// A rule set in audit was left out.
+    pub(crate) saw_audit: bool,
+    /// A row that another one names is missing, or tiers come in the wrong order.
+    torn: bool,
+    /// Of the rule set under way, as all up to `list`.
     tier: u8,
-    shapes: u32,
     rule_set: u32,
     peers: u64,
-    /// Over the rule sets that are not in audit.
-    pub(crate) enforced: Best,
-    /// Over all rule sets.
-    pub(crate) all: Best,
+    probes: [u64; 2],
+    /// Shapes that are left for `group`.
+    list: u64,
+    group: u32,
+    /// The row of lowest rank of this tier; action 0 is none.
+    best: RuleSlot,
+    /// The isolation of lowest rank; action 0 is none.
+    isolation: RuleSlot,
 }
 
-/// The inner loop, over the rows of the peer list.
-struct OverPeers<'a, T>(&'a mut Walk<T>);
+/// The inner loop, over the peer groups of one rule set.
+struct OverPeers<'a, T: Tables>(&'a mut Walk<T>);
+
+/// The innermost loop, over the shapes of one rule set for one peer group.
+struct OverShapes<'a, T: Tables>(&'a mut Walk<T>);
 
 impl<T: Tables> Walk<T> {
     #[inline(always)]
-    pub(crate) fn new(tables: T, set: u32, peer_list: u32, port: PortKey) -> Self {
+    pub(crate) fn new(
+        tables: T,
+        (set, set_row): (u32, T::SetRow),
+        (peer_list, peer_row): (u32, T::PeerRow),
+        port: PortKey,
+        with_audit: bool,
+    ) -> Self {
+        let zero = tables.zero();
         Self {
             tables,
             set,
             peer_list,
+            set_row,
+            first_peer_row: peer_row,
+            peer_row,
             port,
             names: PortSlot::ZERO,
             names_known: false,
+            with_audit,
+            saw_audit: false,
             torn: false,
-            is_audit: false,
             tier: 0,
-            shapes: 0,
             rule_set: 0,
             peers: 0,
-            enforced: Best::NONE,
-            all: Best::NONE,
+            probes: [u64::MAX; 2],
+            list: u64::MAX,
+            group: 0,
+            best: no_row(zero),
+            isolation: no_row(zero),
         }
     }
 
+    /// Walks to the first tier that decides.
     #[inline(always)]
-    pub(crate) fn run(&mut self) {
+    pub(crate) fn run(&mut self) -> Outcome {
         let tables = self.tables;
-        tables.repeat(MAX_ROWS, self);
+        tables.repeat(MAX_ROWS * SETS_PER_ROW as u32, self);
+        if self.torn {
+            return Outcome::deny(Origin::None, 0, DropReason::TornTables);
+        }
+        if self.is_final() { self.outcome() } else { Outcome::allow(Origin::Open, 0) }
     }
 
-    /// One rule set: its isolation, its rows for every peer, its rows for the peer's groups.
+    /// Whether the tier under way, with all of its rule sets walked, decides.
     #[inline(always)]
-    fn enter(&mut self, rule_set: u32) {
+    fn is_final(&self) -> bool {
+        if self.tier == Tier::Network as u8 {
+            return self.isolation.action != 0;
+        }
+        self.best.action != 0 && self.best.action != Action::Pass as u32
+    }
+
+    #[inline(always)]
+    fn outcome(&self) -> Outcome {
+        if self.best.action == Action::Allow as u32 {
+            return Outcome::allow(Origin::Rule, self.best.rule);
+        }
+        if self.tier == Tier::Network as u8 {
+            return Outcome::deny(Origin::Isolated, self.isolation.rule, DropReason::Isolated);
+        }
+        // An action that this program does not know denies, too.
+        Outcome::deny(Origin::Rule, self.best.rule, DropReason::Rule)
+    }
+
+    /// One rule set: its isolation, its rows for every peer, its rows for the peer's groups. False
+    /// ends the walk.
+    #[inline(always)]
+    fn enter(&mut self, rule_set: u32) -> bool {
         let Some(head) = self.tables.rule_set(rule_set) else {
             self.torn = true;
-            return;
+            return false;
         };
-        self.is_audit = head.flags & RuleSetSlot::AUDIT != 0;
-        self.tier = (head.tier & 0xff) as u8;
-        self.shapes = head.shapes;
-        self.peers = head.peers;
+        if head.flags & RuleSetSlot::AUDIT != 0 && !self.with_audit {
+            self.saw_audit = true;
+            return true;
+        }
+        let tier = (head.tier & 0xff) as u8;
+        if tier != self.tier {
+            if self.is_final() {
+                return false;
+            }
+            if tier < self.tier {
+                self.torn = true;
+                return false;
+            }
+            self.best = no_row(self.tables.zero());
+            self.tier = tier;
+        }
         self.rule_set = rule_set;
-        if head.tier == Tier::Network as u32 {
+        self.peers = head.peers;
+        self.probes = head.probes;
+        if tier == Tier::Network as u8 {
             let isolation =
                 RuleSlot { rank: head.default_rank, rule: head.default_rule, action: Action::Deny as u32 };
-            keep_lower(&mut self.all.isolation, &isolation);
-            if !self.is_audit {
-                keep_lower(&mut self.enforced.isolation, &isolation);
-            }
+            keep_lower(&mut self.isolation, &isolation);
             if !has_ports(self.port.protocol) {
-                return;
+                return true;
             }
         }
         if head.shapes & (1 << SHAPE_NAME) != 0 && !self.names_known && self.port.workload != 0 {
@@ -120,10 +174,12 @@ impl<T: Tables> Walk<T> {
             self.names = self.tables.port_names(&self.port).unwrap_or(PortSlot::ZERO);
         }
         self.probe_group(GROUP_ANY);
-        if self.peer_list != 0 {
+        self.peer_row = self.first_peer_row;
+        if self.peer_row.count != 0 {
             let tables = self.tables;
-            tables.repeat(MAX_ROWS, &mut OverPeers(self));
+            tables.repeat(MAX_ROWS * GROUPS_PER_ROW as u32, &mut OverPeers(self));
         }
+        true
     }
 
     /// Every row that one peer group has for this port.
@@ -132,39 +188,40 @@ impl<T: Tables> Walk<T> {
         if self.peers & (1 << (group & 63)) == 0 {
             return;
         }
-        let shapes = self.shapes;
-        if shapes & (1 << SHAPE_ANY) != 0 {
-            self.probe(group, SHAPE_ANY, 0, 0);
+        self.list = self.probes[0];
+        self.group = group;
+        let tables = self.tables;
+        tables.repeat(2 * PROBES_PER_WORD as u32, &mut OverShapes(self));
+    }
+
+    #[inline(always)]
+    fn probe_shape(&mut self, shape: u8) {
+        if shape == SHAPE_ANY {
+            self.probe(shape, 0, 0);
+            return;
         }
         if !has_ports(self.port.protocol) {
             return;
         }
-        for length in 0..SHAPE_ANY {
-            if shapes & (1 << length) != 0 {
-                let mask = (0xffff_0000_u32 >> length) & 0xffff;
-                #[expect(clippy::cast_possible_truncation, reason = "masked to 16 bits")]
-                self.probe(group, length, self.port.port & mask as u16, self.port.protocol);
-            }
-        }
-        if shapes & (1 << SHAPE_NAME) != 0 {
+        if shape == SHAPE_NAME {
             for n in 0..NAMES_PER_PORT {
                 let name = self.names.names[n];
-                if name == 0 {
-                    break;
+                if name != 0 {
+                    self.probe(shape, name, self.port.protocol);
                 }
-                self.probe(group, SHAPE_NAME, name, self.port.protocol);
             }
+            return;
         }
+        let mask = (0xffff_0000_u32 >> (shape & 31)) & 0xffff;
+        #[expect(clippy::cast_possible_truncation, reason = "masked to 16 bits")]
+        self.probe(shape, self.port.port & mask as u16, self.port.protocol);
     }
 
     #[inline(always)]
-    fn probe(&mut self, peer_group: u32, shape: u8, port: u16, protocol: u8) {
-        let key = RuleKey { rule_set: self.rule_set, peer_group, port, protocol, shape };
+    fn probe(&mut self, shape: u8, port: u16, protocol: u8) {
+        let key = RuleKey { rule_set: self.rule_set, peer_group: self.group, port, protocol, shape };
         if let Some(row) = self.tables.rule(&key) {
-            self.all.offer(u32::from(self.tier), &row);
-            if !self.is_audit {
-                self.enforced.offer(u32::from(self.tier), &row);
-            }
+            keep_lower(&mut self.best, &row);
         }
     }
 }
@@ -172,36 +229,61 @@ impl<T: Tables> Walk<T> {
 impl<T: Tables> Step for Walk<T> {
     #[inline(always)]
     fn step(&mut self, turn: u32) -> bool {
-        let tables = self.tables;
-        let Some(row) = tables.policy_set(self.set, turn) else {
-            self.torn = true;
-            return false;
-        };
-        for n in 0..SETS_PER_ROW {
-            if n as u32 >= row.count {
+        let n = turn as usize % SETS_PER_ROW;
+        if n == 0 && turn != 0 {
+            if self.set_row.more == 0 {
                 return false;
             }
-            self.enter(row.rule_sets[n]);
+            let Some(row) = self.tables.policy_set(self.set, turn / SETS_PER_ROW as u32) else {
+                self.torn = true;
+                return false;
+            };
+            self.set_row = row;
         }
-        row.more != 0
+        if n as u32 >= self.set_row.count {
+            return false;
+        }
+        self.enter(self.set_row.rule_sets[n])
     }
 }
 
 impl<T: Tables> Step for OverPeers<'_, T> {
     #[inline(always)]
     fn step(&mut self, turn: u32) -> bool {
-        let tables = self.0.tables;
-        let Some(row) = tables.peer_list(self.0.peer_list, turn) else {
-            self.0.torn = true;
-            return false;
-        };
-        for n in 0..GROUPS_PER_ROW {
-            if n as u32 >= row.count {
+        let walk = &mut *self.0;
+        let n = turn as usize % GROUPS_PER_ROW;
+        if n == 0 && turn != 0 {
+            if walk.peer_row.more == 0 {
                 return false;
             }
-            self.0.probe_group(row.groups[n]);
+            let Some(row) = walk.tables.peer_list(walk.peer_list, turn / GROUPS_PER_ROW as u32) else {
+                walk.torn = true;
+                return false;
+            };
+            walk.peer_row = row;
         }
-        row.more != 0
+        if n as u32 >= walk.peer_row.count {
+            return false;
+        }
+        walk.probe_group(walk.peer_row.groups[n]);
+        true
+    }
+}
+
+impl<T: Tables> Step for OverShapes<'_, T> {
+    #[inline(always)]
+    fn step(&mut self, turn: u32) -> bool {
+        let walk = &mut *self.0;
+        if turn == PROBES_PER_WORD as u32 {
+            walk.list = walk.probes[1];
+        }
+        let shape = (walk.list & 31) as u8;
+        if shape == END {
+            return false;
+        }
+        walk.list >>= 5;
+        walk.probe_shape(shape);
+        true
     }
 }
 

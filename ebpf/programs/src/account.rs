@@ -1,9 +1,10 @@
 //! Counters: of refusals, of edges, and of what no key names.
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
-use windrose_abi::{EdgeKey, EdgeRow, RefusalKey};
+use windrose_abi::{DropReason, EdgeKey, EdgeRow, RefusalKey};
 use windrose_engine::histogram::bucket;
 
+use crate::case::Case;
 use crate::maps;
 
 /// Index into `COUNTS`.
@@ -49,6 +50,21 @@ pub(crate) fn refusal(key: &RefusalKey) {
             None => count(Count::UnnamedRefusals),
         }
     }
+}
+
+/// Counts a refusal for want of room.
+#[inline(never)]
+pub(crate) fn no_room(case: &Case) {
+    count(Count::DroppedPackets);
+    refusal(&RefusalKey {
+        workload: case.question.subject,
+        peer_workload: case.question.peer.workload,
+        rule: 0,
+        direction: case.question.direction as u8,
+        reason: DropReason::NoRoom as u8,
+        audited: 0,
+        protocol: case.question.protocol,
+    });
 }
 
 /// The totals of an edge, made when absent; without its port when there is no room.

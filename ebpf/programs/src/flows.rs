@@ -1,19 +1,10 @@
 //! State of protocols without connections: who sent first is remembered, so that replies pass.
 
-use windrose_abi::{DropReason, EdgeKey, EventKind, FlowKey, FlowRow, Verdict};
-use windrose_engine::{Decision, Question, resolve};
+use windrose_abi::{Direction, DropReason, EdgeKey, EventKind, FlowKey, FlowRow, Verdict};
+use windrose_engine::Packet;
 
-use crate::account;
-use crate::events::{self, Attempt};
-use crate::maps;
-use crate::subject::Subject;
-use crate::tables::{KernelTables, decide};
-
-/// One packet of a flow.
-pub(crate) struct Passing {
-    pub(crate) sent: bool,
-    pub(crate) bytes: u64,
-}
+use crate::case::{self, Case};
+use crate::{account, events, maps};
 
 /// What the state says about a packet.
 pub(crate) enum Known {
@@ -25,57 +16,74 @@ pub(crate) enum Known {
     No,
 }
 
-/// Looks a flow up, decides it again if the policy has changed, and accounts the packet.
+/// The flow of a packet as one of its ends sees it.
 #[inline(always)]
-pub(crate) fn known(tables: &KernelTables, subject: &Subject, key: &FlowKey, passing: &Passing) -> Known {
-    let Some(row) = maps::FLOWS.get_ptr_mut(key) else { return Known::No };
+pub(crate) fn key_of(workload: u32, packet: &Packet, sent: bool) -> FlowKey {
+    let (peer, local_port, peer_port) = if sent {
+        (packet.destination, packet.source_port, packet.destination_port)
+    } else {
+        (packet.source, packet.destination_port, packet.source_port)
+    };
+    FlowKey { peer, workload, local_port, peer_port, protocol: u32::from(packet.protocol) }
+}
+
+/// Looks a flow up, decides it again if the policy has changed, and accounts the packet. The case's
+/// question is then that of the flow's first packet.
+#[inline(always)]
+pub(crate) fn known(case: &mut Case, packet: &Packet, bytes: u64) -> Known {
+    let sent = matches!(case.question.direction, Direction::Egress);
+    let Some(row) = find(case, packet) else { return Known::No };
     // SAFETY: the entry stays readable for this program's run; concurrent writers are atomic adds
     // or write whole words that any order leaves consistent.
     let row = unsafe { &mut *row };
-    if row.generation != tables.generation && !still_allowed(tables, subject, key, row) {
-        end(key, row, EventKind::EndedLate);
-        let _ = maps::FLOWS.remove(key);
-        return Known::EndedLate;
+    if row.generation != case.tables.generation {
+        ask_again(case, packet, row);
+        if case.is_denied() {
+            forget(case, packet, row, sent);
+            return Known::EndedLate;
+        }
     }
     row.active_ns = events::now();
-    if passing.sent {
-        account::add(&raw mut row.bytes_sent, passing.bytes);
+    if sent {
+        account::add(&raw mut row.bytes_sent, bytes);
         account::add(&raw mut row.packets_sent, 1);
     } else {
-        account::add(&raw mut row.bytes_received, passing.bytes);
+        account::add(&raw mut row.bytes_received, bytes);
         account::add(&raw mut row.packets_received, 1);
     }
     Known::Allowed
 }
 
 #[inline(never)]
-fn still_allowed(tables: &KernelTables, subject: &Subject, key: &FlowKey, row: &mut FlowRow) -> bool {
-    let Ok(direction) = windrose_abi::Direction::try_from(row.direction) else { return false };
-    let peer = resolve(tables, &key.peer);
-    let port = match direction {
-        windrose_abi::Direction::Egress => key.peer_port,
-        windrose_abi::Direction::Ingress => key.local_port,
-    };
-    let decision = decide(
-        tables,
-        &Question {
-            subject: subject.workload,
-            slot: subject.slot,
-            peer,
-            direction,
-            protocol: key.protocol as u8,
-            port: port_of_policy(key.protocol as u8, port),
-        },
-    );
-    if matches!(decision.enforced.verdict, Verdict::Deny) {
-        return false;
+fn find(case: &Case, packet: &Packet) -> Option<*mut FlowRow> {
+    let sent = matches!(case.question.direction, Direction::Egress);
+    maps::FLOWS.get_ptr_mut(key_of(case.question.subject, packet, sent))
+}
+
+#[inline(never)]
+fn forget(case: &Case, packet: &Packet, row: &FlowRow, sent: bool) {
+    let key = key_of(case.question.subject, packet, sent);
+    end(&key, row, EventKind::EndedLate);
+    let _ = maps::FLOWS.remove(&key);
+}
+
+#[inline(always)]
+fn ask_again(case: &mut Case, packet: &Packet, row: &mut FlowRow) {
+    let sent = matches!(case.question.direction, Direction::Egress);
+    let began_here = row.direction == Direction::Egress as u8;
+    // The destination port is the peer's if the flow began here, else ours.
+    let port = if sent == began_here { packet.destination_port } else { packet.source_port };
+    case.question.direction = if began_here { Direction::Egress } else { Direction::Ingress };
+    case.question.port = port_of_policy(case.question.protocol, port);
+    case::judge(case, if sent { &packet.destination } else { &packet.source });
+    if case.is_denied() {
+        return;
     }
-    row.generation = tables.generation;
-    row.rule = decision.enforced.rule;
-    row.origin = decision.enforced.origin as u8;
-    row.peer_workload = peer.workload;
-    row.peer_identity = peer.identity;
-    true
+    row.generation = case.tables.generation;
+    row.rule = case.decision.enforced.rule;
+    row.origin = case.decision.enforced.origin as u8;
+    row.peer_workload = case.question.peer.workload;
+    row.peer_identity = case.question.peer.identity;
 }
 
 /// The port that policy sees: an ICMP echo's identifier is none.
@@ -86,38 +94,45 @@ pub(crate) fn port_of_policy(protocol: u8, port: u16) -> u16 {
 
 /// Remembers an allowed flow and its first packet. False: no room.
 #[inline(never)]
-pub(crate) fn remember(key: &FlowKey, attempt: &Attempt, decision: &Decision, passing: &Passing) -> bool {
+pub(crate) fn remember(case: &Case, packet: &Packet, bytes: u64, cookie: u64) -> bool {
+    let sent = matches!(case.question.direction, Direction::Egress);
+    let key = key_of(case.question.subject, packet, sent);
     let now = events::now();
     let mut row = FlowRow::ZERO;
-    row.generation = attempt.generation;
+    row.generation = case.tables.generation;
     row.start_ns = now;
     row.active_ns = now;
-    if passing.sent {
-        row.bytes_sent = passing.bytes;
+    if sent {
+        row.bytes_sent = bytes;
         row.packets_sent = 1;
     } else {
-        row.bytes_received = passing.bytes;
+        row.bytes_received = bytes;
         row.packets_received = 1;
     }
-    row.cookie = attempt.cookie;
-    row.local = attempt.local;
-    row.peer_workload = attempt.peer_workload;
-    row.identity = attempt.identity;
-    row.peer_identity = attempt.peer_identity;
-    row.rule = decision.enforced.rule;
-    row.direction = attempt.direction;
+    row.cookie = cookie;
+    row.local = if sent { packet.source } else { packet.destination };
+    row.peer_workload = case.question.peer.workload;
+    row.identity = case.question.slot.identity;
+    row.peer_identity = case.question.peer.identity;
+    row.rule = case.decision.enforced.rule;
+    row.direction = case.question.direction as u8;
     row.verdict = Verdict::Allow as u8;
-    row.origin = decision.enforced.origin as u8;
-    row.flags = u8::from(decision.would_be.is_some());
-    if maps::FLOWS.insert(key, &row, 0).is_err() {
+    row.origin = case.decision.enforced.origin as u8;
+    row.flags = u8::from(case.decision.would_be().is_some());
+    if maps::FLOWS.insert(&key, &row, 0).is_err() {
         return false;
     }
-    if let Some(edge) = account::edge(edge_key(key, &row)) {
+    begin(&key, &row);
+    true
+}
+
+#[inline(never)]
+fn begin(key: &FlowKey, row: &FlowRow) {
+    if let Some(edge) = account::edge(edge_key(key, row)) {
         // SAFETY: a live entry.
         account::add(unsafe { &raw mut (*edge).opened }, 1);
     }
-    events::flow(EventKind::Opened, key, &row, DropReason::None);
-    true
+    events::flow(EventKind::Opened, key, row, DropReason::None);
 }
 
 /// Moves a flow's counters to its edge and reports its end. The caller removes it.
@@ -140,7 +155,7 @@ pub(crate) fn end(key: &FlowKey, row: &FlowRow, kind: EventKind) {
 
 #[inline(always)]
 fn edge_key(key: &FlowKey, row: &FlowRow) -> EdgeKey {
-    let opened_here = row.direction == windrose_abi::Direction::Egress as u8;
+    let opened_here = row.direction == Direction::Egress as u8;
     EdgeKey {
         source: if opened_here { key.workload } else { row.peer_workload },
         destination: if opened_here { row.peer_workload } else { key.workload },

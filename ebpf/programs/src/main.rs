@@ -5,6 +5,7 @@
 #![feature(core_intrinsics)]
 
 mod account;
+mod case;
 mod cgroup;
 mod connect;
 mod connections;

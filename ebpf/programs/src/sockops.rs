@@ -7,13 +7,9 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set};
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
-use windrose_abi::codes::protocol;
 use windrose_abi::{Address, ConnectionRow, Direction, DropReason, EventKind, Phase, Verdict};
-use windrose_engine::{Question, resolve};
 
-use crate::events::{self, Attempt};
-use crate::tables::decide;
-use crate::{account, connect, connections, tables, walk};
+use crate::{account, case, connections, events, tables, walk};
 
 const AF_INET: u32 = 2;
 const TCP_CLOSE: u32 = 7;
@@ -40,74 +36,59 @@ fn socket(ops: *mut bpf_sock_ops) -> Option<*mut bpf_sock> {
 
 #[inline(always)]
 fn addresses(ops: *mut bpf_sock_ops) -> (Address, Address) {
-    // SAFETY: as above; word by word, as the verifier asks.
-    unsafe {
-        if (*ops).family == AF_INET {
-            return (Address::from_v4_word((*ops).local_ip4), Address::from_v4_word((*ops).remote_ip4));
-        }
-        (
-            Address {
-                words: [(*ops).local_ip6[0], (*ops).local_ip6[1], (*ops).local_ip6[2], (*ops).local_ip6[3]],
-            },
-            Address {
-                words: [(*ops).remote_ip6[0], (*ops).remote_ip6[1], (*ops).remote_ip6[2], (*ops).remote_ip6[3]],
-            },
-        )
+    // All words first, volatile: LLVM would merge loads of two branches into one at a computed
+    // offset, which the verifier refuses on a context.
+    macro_rules! word {
+        ($($field:tt)*) => {
+            // SAFETY: the kernel passes a live context; the field is one of its words.
+            unsafe { core::ptr::read_volatile(&raw const (*ops).$($field)*) }
+        };
+    }
+    let (local4, remote4) = (word!(local_ip4), word!(remote_ip4));
+    let local6 = [word!(local_ip6[0]), word!(local_ip6[1]), word!(local_ip6[2]), word!(local_ip6[3])];
+    let remote6 = [word!(remote_ip6[0]), word!(remote_ip6[1]), word!(remote_ip6[2]), word!(remote_ip6[3])];
+    if word!(family) == AF_INET {
+        (Address::from_v4_word(local4), Address::from_v4_word(remote4))
+    } else {
+        (Address { words: local6 }, Address { words: remote6 })
     }
 }
 
-#[inline(always)]
+/// Writes the connection's addresses and ports into its row, in a frame of its own.
+#[inline(never)]
+fn describe(ops: *mut bpf_sock_ops, row: &mut ConnectionRow) {
+    (row.local, row.peer) = addresses(ops);
+    // SAFETY: the kernel passes a live context. The local port is in host order, the remote one in
+    // network order in the upper half.
+    unsafe {
+        row.local_port = (*ops).local_port as u16;
+        row.peer_port = u16::from_be(((*ops).remote_port >> 16) as u16);
+    }
+}
+
+#[inline(never)]
 fn established(ops: *mut bpf_sock_ops, accepted: bool) {
     let Some(sk) = socket(ops) else { return };
     let Some(row) = connections::get(sk) else { return };
     // SAFETY: the row is this socket's, which the caller holds locked.
     let row = unsafe { &mut *row };
-    let (local, peer_address) = addresses(ops);
-    // SAFETY: the kernel passes a live context. The remote port is in network order, the local one
-    // in host order.
-    let (local_port, peer_port) =
-        unsafe { ((*ops).local_port as u16, u16::from_be(((*ops).remote_port >> 16) as u16)) };
     if accepted {
         if row.phase != Phase::Listener as u8 {
             return;
         }
         let Some((tables, _)) = tables::current() else { return };
-        let Some(slot) = tables.workload(row.workload) else { return };
-        let peer = resolve(&tables, &peer_address);
-        let decision = decide(
-            &tables,
-            &Question {
-                subject: row.workload,
-                slot,
-                peer,
-                direction: Direction::Ingress,
-                protocol: protocol::TCP,
-                port: local_port,
-            },
-        );
-        let attempt = Attempt {
-            local,
-            peer: peer_address,
-            local_port,
-            peer_port,
-            workload: row.workload,
-            identity: slot.identity,
-            peer_workload: peer.workload,
-            peer_identity: peer.identity,
-            direction: Direction::Ingress as u8,
-            protocol: protocol::TCP,
-            generation: tables.generation,
-            // SAFETY: the helper takes this program's context.
-            cookie: unsafe { bpf_get_socket_cookie(ops.cast()) },
-            // SAFETY: as above.
-            netns: unsafe { bpf_get_netns_cookie(ops.cast()) },
-        };
-        connect::fill(row, &attempt, &decision, Phase::Open);
+        describe(ops, row);
+        row.direction = Direction::Ingress as u8;
+        // SAFETY: the helper takes this program's context.
+        row.cookie = unsafe { bpf_get_socket_cookie(ops.cast()) };
+        // SAFETY: as above.
+        row.netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
+        case::decide_again(row, &tables);
     } else {
-        row.local = local;
-        row.local_port = local_port;
-        row.phase = Phase::Open as u8;
+        // After service translation the peer is the endpoint, not what connect was called with.
+        describe(ops, row);
     }
+    row.phase = Phase::Open as u8;
     row.start_ns = events::now();
     row.active_ns = row.start_ns;
     // SAFETY: the helper takes this program's context.
@@ -132,7 +113,7 @@ fn changed(ops: *mut bpf_sock_ops) {
     if row.phase != Phase::Open as u8 {
         return;
     }
-    walk::refresh(sk.cast_const().cast(), row);
+    walk::refresh(sk.cast(), row);
     finish(row);
 }
 

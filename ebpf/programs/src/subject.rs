@@ -3,18 +3,20 @@
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id};
 use windrose_abi::WorkloadSlot;
+use windrose_abi::rules::MAX_CGROUP_DEPTH;
 
 use crate::tables::KernelTables;
-
-/// Levels below the cgroup v2 root at which workloads are looked for; the policy's reader refuses
-/// deeper ones.
-const DEPTH: i32 = 12;
 
 /// A local workload.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject {
     pub(crate) workload: u32,
     pub(crate) slot: WorkloadSlot,
+}
+
+impl Subject {
+    /// Before it is found.
+    pub(crate) const NOBODY: Self = Self { workload: 0, slot: WorkloadSlot::ZERO };
 }
 
 /// The workload of the running task; the deepest cgroup wins.
@@ -33,19 +35,20 @@ pub(crate) fn of_skb(tables: &KernelTables, depths: u64, skb: *mut __sk_buff) ->
 
 #[inline(always)]
 fn find(tables: &KernelTables, depths: u64, id_at: impl Fn(i32) -> u64) -> Option<Subject> {
-    let mut found = 0;
-    for above in 0..DEPTH {
-        let level = DEPTH - above;
-        if found == 0 && depths & (1 << level) != 0 {
-            let id = id_at(level);
-            if id != 0 {
-                found = tables.cgroup(id).unwrap_or(0);
-            }
+    let mut list = depths;
+    for _ in 0..MAX_CGROUP_DEPTH {
+        let level = (list & 15) as i32;
+        if level == 0 {
+            return None;
+        }
+        list >>= 4;
+        let id = id_at(level);
+        if id != 0
+            && let Some(workload) = tables.cgroup(id)
+        {
+            let slot = tables.workload(workload)?;
+            return Some(Subject { workload, slot });
         }
     }
-    if found == 0 {
-        return None;
-    }
-    let slot = tables.workload(found)?;
-    Some(Subject { workload: found, slot })
+    None
 }

@@ -3,18 +3,19 @@
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
 use windrose_abi::{
-    Address, AddressSlot, ControlSlot, Origin, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortSlot,
+    Address, AddressSlot, ControlSlot, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortSlot,
     PrefixSlot, RuleKey, RuleSetSlot, RuleSlot, WorkloadSlot,
 };
-use windrose_engine::{Decision, Outcome, Question, Step, Tables};
+use windrose_engine::{Step, Tables};
 
 use crate::maps;
 
 /// One generation of the maps: a decision takes it once and so sees all of one policy.
 #[derive(Clone, Copy)]
-pub(crate) struct KernelTables {
+pub struct KernelTables {
     pub(crate) generation: u64,
     pub(crate) flags: u32,
+    zero: u32,
 }
 
 /// The policy in force and its cgroup depths; `None` before the first one.
@@ -28,7 +29,7 @@ pub(crate) fn current() -> Option<(KernelTables, u64)> {
     }
     // SAFETY: as above; the index is 0 or 1.
     let slot = unsafe { (&raw const (*control).slots[(generation & 1) as usize]).read() };
-    Some((KernelTables { generation, flags: slot.flags }, slot.cgroup_depths))
+    Some((KernelTables { generation, flags: slot.flags, zero: slot.zero }, slot.cgroup_depths))
 }
 
 /// The slot of a row that a generation reads.
@@ -59,6 +60,9 @@ impl KernelTables {
 }
 
 impl Tables for KernelTables {
+    type PeerRow = &'static PeerListRow;
+    type SetRow = &'static PolicySetRow;
+
     #[inline(always)]
     fn address(&self, address: &Address) -> Option<AddressSlot> {
         let slot = slot_of!(maps::ADDRESSES, address, self);
@@ -79,13 +83,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn peer_list(&self, list: u32, row: u32) -> Option<&PeerListRow> {
+    fn peer_list(&self, list: u32, row: u32) -> Option<&'static PeerListRow> {
         // SAFETY: rows of a list never change; removal waits for running programs.
         unsafe { maps::PEER_LISTS.get(&PeerListKey { list, row }) }
     }
 
     #[inline(always)]
-    fn policy_set(&self, set: u32, row: u32) -> Option<&PolicySetRow> {
+    fn policy_set(&self, set: u32, row: u32) -> Option<&'static PolicySetRow> {
         // SAFETY: as above.
         unsafe { maps::POLICY_SETS.get(&PolicySetKey { set, row }) }
     }
@@ -114,6 +118,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn zero(&self) -> u32 {
+        self.zero
+    }
+
+    #[inline(always)]
     fn repeat<S: Step>(&self, count: u32, state: &mut S) {
         // SAFETY: the callback is called with `state` only, and only during this call.
         unsafe { bpf_loop(count, turn::<S> as *mut c_void, core::ptr::from_mut(state).cast(), 0) };
@@ -124,17 +133,4 @@ extern "C" fn turn<S: Step>(index: u64, state: *mut c_void) -> i64 {
     // SAFETY: `repeat` passes a live, exclusive `S`.
     let state = unsafe { &mut *state.cast::<S>() };
     i64::from(!state.step(index as u32))
-}
-
-/// The engine's decision in a frame of its own: a program's frames share 512 bytes.
-#[inline(always)]
-pub(crate) fn decide(tables: &KernelTables, question: &Question) -> Decision {
-    let mut decision = Decision { enforced: Outcome::allow(Origin::None, 0), would_be: None };
-    decide_into(tables, question, &mut decision);
-    decision
-}
-
-#[inline(never)]
-fn decide_into(tables: &KernelTables, question: &Question, decision: &mut Decision) {
-    *decision = windrose_engine::decide(tables, question);
 }

@@ -1,6 +1,6 @@
 //! The walk over all connections: the kernel's own counters into the rows, the rows to userspace.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_seq_write};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_seq_write, bpf_skc_to_tcp_sock};
 use core::ffi::c_void;
 use windrose_abi::{ConnectionRow, Offsets, Phase};
 
@@ -34,28 +34,35 @@ pub(crate) fn read<T: Copy + Default>(base: *const c_void, offset: u32) -> T {
 /// Reads the kernel's counters of a TCP socket into its row. The kernel counts segments in 32
 /// bits; the row extends them, which is exact as long as less than 2^32 pass between two walks.
 #[inline(always)]
-pub(crate) fn refresh(sk: *const c_void, row: &mut ConnectionRow) {
-    let sent: u64 = read(sk, offset(|o| &raw const o.bytes_sent));
-    let again: u64 = read(sk, offset(|o| &raw const o.bytes_retrans));
-    let bytes_sent = sent.wrapping_sub(again);
-    let bytes_received: u64 = read(sk, offset(|o| &raw const o.bytes_received));
-    let segments_out: u32 = read(sk, offset(|o| &raw const o.segs_out));
-    let segments_in: u32 = read(sk, offset(|o| &raw const o.segs_in));
+pub(crate) fn refresh(sk: *mut c_void, row: &mut ConnectionRow) {
+    // SAFETY: the callers pass a socket from their context; the helper answers null for another
+    // kind of socket.
+    let tcp: *const c_void = unsafe { bpf_skc_to_tcp_sock(sk) }.cast_const().cast();
+    if tcp.is_null() {
+        return;
+    }
+    macro_rules! field {
+        ($name:ident, $type:ty) => {
+            // SAFETY: a load from a kernel object at an offset that its BTF gives; the kernel
+            // answers 0 if the object is gone. The verifier checks offset and width.
+            unsafe { tcp.byte_add(offset(|o| &raw const o.$name) as usize).cast::<$type>().read_volatile() }
+        };
+    }
+    row.bytes_sent = field!(bytes_sent, u64).wrapping_sub(field!(bytes_retrans, u64));
+    row.bytes_received = field!(bytes_received, u64);
+    let segments_out = field!(segs_out, u32);
+    let segments_in = field!(segs_in, u32);
     if segments_out != row.last_segments_out || segments_in != row.last_segments_in {
         row.active_ns = events::now();
     }
-    row.bytes_sent = bytes_sent;
-    row.bytes_received = bytes_received;
     row.segments_sent += u64::from(segments_out.wrapping_sub(row.last_segments_out));
     row.segments_received += u64::from(segments_in.wrapping_sub(row.last_segments_in));
     row.last_segments_out = segments_out;
     row.last_segments_in = segments_in;
-    let eighths: u32 = read(sk, offset(|o| &raw const o.srtt_us));
-    row.srtt_us = eighths >> 3;
-    row.min_rtt_us = read(sk, offset(|o| &raw const o.rtt_min));
-    row.retransmits = read(sk, offset(|o| &raw const o.total_retrans));
-    let state: u8 = read(sk, offset(|o| &raw const o.state));
-    row.tcp_state = u32::from(state);
+    row.srtt_us = field!(srtt_us, u32) >> 3;
+    row.min_rtt_us = field!(rtt_min, u32);
+    row.retransmits = field!(total_retrans, u32);
+    row.tcp_state = u32::from(field!(state, u8));
 }
 
 /// `struct bpf_iter__bpf_sk_storage_map`.

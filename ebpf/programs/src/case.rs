@@ -1,0 +1,171 @@
+//! One decision under way: the question, its answer, and what is reported of it.
+//!
+//! The functions here are never inlined: a program's frames share 512 bytes, and each of these
+//! frames must be gone before the next is needed.
+
+use windrose_abi::{
+    Address, ConnectionRow, Direction, DropReason, EventKind, Origin, Phase, Verdict, WorkloadSlot,
+};
+use windrose_engine::{Decision, Outcome, Peer, Question, decide, resolve};
+
+use crate::events::{self, Attempt};
+use crate::subject::Subject;
+use crate::tables::KernelTables;
+
+/// A question with its tables and its decision.
+#[repr(C)]
+pub struct Case {
+    pub(crate) tables: KernelTables,
+    pub(crate) question: Question,
+    pub(crate) decision: Decision,
+}
+
+impl Case {
+    #[inline(always)]
+    pub(crate) fn new(
+        tables: KernelTables,
+        subject: Subject,
+        direction: Direction,
+        protocol: u8,
+        port: u16,
+    ) -> Self {
+        Self {
+            tables,
+            question: Question {
+                subject: subject.workload,
+                slot: subject.slot,
+                peer: Peer::NOBODY,
+                direction,
+                protocol,
+                port,
+            },
+            decision: Decision::plain(Outcome::deny(Origin::None, 0, DropReason::UnknownCode)),
+        }
+    }
+
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self.decision.enforced.verdict, Verdict::Deny)
+    }
+}
+
+/// Resolves the peer behind an address and decides.
+#[inline(always)]
+pub(crate) fn judge(case: &mut Case, peer: &Address) {
+    judge_case(case, peer);
+}
+
+/// The decision as a global function: the verifier checks it once, for all arguments, and not
+/// anew at each call in each state.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_case(case: *mut Case, peer: *const Address) -> i32 {
+    if case.is_null() || peer.is_null() {
+        return 1;
+    }
+    // SAFETY: checked above; the only caller passes exclusive and live references.
+    let (case, peer) = unsafe { (&mut *case, &*peer) };
+    case.question.peer = resolve(&case.tables, peer);
+    case.decision = decide(&case.tables, &case.question);
+    0
+}
+
+/// Where a case was met: what a report adds to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Scene {
+    pub(crate) local: Address,
+    pub(crate) peer: Address,
+    pub(crate) local_port: u16,
+    pub(crate) peer_port: u16,
+    pub(crate) zero: u32,
+    pub(crate) cookie: u64,
+    pub(crate) netns: u64,
+}
+
+fn attempt(case: &Case, scene: &Scene) -> Attempt {
+    Attempt {
+        local: scene.local,
+        peer: scene.peer,
+        local_port: scene.local_port,
+        peer_port: scene.peer_port,
+        workload: case.question.subject,
+        identity: case.question.slot.identity,
+        peer_workload: case.question.peer.workload,
+        peer_identity: case.question.peer.identity,
+        direction: case.question.direction as u8,
+        protocol: case.question.protocol,
+        generation: case.tables.generation,
+        cookie: scene.cookie,
+        netns: scene.netns,
+    }
+}
+
+/// Reports what the decision refuses, and what it would if nothing were in audit.
+#[inline(never)]
+pub(crate) fn report(case: &Case, scene: &Scene) {
+    if let Some(would_be) = case.decision.would_be() {
+        events::refused(EventKind::Audited, &attempt(case, scene), &would_be);
+    }
+    if case.is_denied() {
+        events::refused(EventKind::Refused, &attempt(case, scene), &case.decision.enforced);
+    }
+}
+
+/// Writes a decided connection into its row.
+#[inline(never)]
+pub(crate) fn fill(row: &mut ConnectionRow, case: &Case, scene: &Scene, phase: Phase) {
+    *row = ConnectionRow::ZERO;
+    row.generation = case.tables.generation;
+    row.cookie = scene.cookie;
+    row.netns = scene.netns;
+    row.local = scene.local;
+    row.peer = scene.peer;
+    row.local_port = scene.local_port;
+    row.peer_port = scene.peer_port;
+    row.workload = case.question.subject;
+    row.identity = case.question.slot.identity;
+    row.direction = case.question.direction as u8;
+    row.phase = phase as u8;
+    write_decision(row, case);
+}
+
+/// Writes a decision into a row.
+#[inline(always)]
+pub(crate) fn write_decision(row: &mut ConnectionRow, case: &Case) {
+    row.rule = case.decision.enforced.rule;
+    row.origin = case.decision.enforced.origin as u8;
+    row.verdict = case.decision.enforced.verdict as u8;
+    row.identity = case.question.slot.identity;
+    row.peer_workload = case.question.peer.workload;
+    row.peer_identity = case.question.peer.identity;
+    row.flags = (row.flags & !ConnectionRow::AUDITED)
+        | if case.decision.would_be().is_some() { ConnectionRow::AUDITED } else { 0 };
+    row.generation = case.tables.generation;
+}
+
+/// Decides a connection under another policy than the one it was decided under.
+#[inline(never)]
+pub(crate) fn decide_again(row: &mut ConnectionRow, tables: &KernelTables) {
+    let Some(slot) = tables.workload(row.workload) else {
+        // Its workload is no longer described: nothing protects it, nothing is asked of it.
+        row.generation = tables.generation;
+        return;
+    };
+    let (direction, port) = if row.direction == Direction::Egress as u8 {
+        (Direction::Egress, row.peer_port)
+    } else {
+        (Direction::Ingress, row.local_port)
+    };
+    let subject = Subject { workload: row.workload, slot };
+    let mut case = Case::new(*tables, subject, direction, windrose_abi::codes::protocol::TCP, port);
+    judge(&mut case, &row.peer);
+    write_decision(row, &case);
+}
+
+/// Whether a workload's slot leaves a direction open.
+#[inline(always)]
+pub(crate) const fn is_open(slot: &WorkloadSlot, direction: Direction) -> bool {
+    match direction {
+        Direction::Ingress => slot.ingress_set == 0,
+        Direction::Egress => slot.egress_set == 0,
+    }
+}

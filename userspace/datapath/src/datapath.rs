@@ -1,0 +1,97 @@
+//! The data path as a whole: opened, attached, and what else is asked of it.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use aya::maps::RingBuf;
+use aya::{Ebpf, EbpfLoader};
+
+use crate::btf;
+use crate::error::DatapathError;
+use crate::machine::Machine;
+use crate::maps::{Capacities, Maps};
+use crate::pins::Pins;
+use crate::programs::{self, ProgramStatus};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WINDROSE_OBJECT"));
+
+/// Every map that is pinned.
+const PINNED: &[&str] = &[
+    "CONTROL", "CGROUPS", "CGROUP_PATHS", "WORKLOADS", "ADDRESSES", "PREFIXES", "PEER_LISTS", "POLICY_SETS",
+    "RULE_SETS", "RULES", "PORT_NAMES", "CONNECTIONS", "FLOWS", "ORIGINS", "REFUSALS", "RECENT_REFUSALS", "EDGES",
+    "COUNTS", "EVENTS",
+];
+
+/// Programs and maps in the kernel.
+#[derive(Debug)]
+pub struct Datapath {
+    pub(crate) machine: Machine,
+    pub(crate) pins: Pins,
+    pub(crate) capacities: Capacities,
+    pub(crate) ebpf: Ebpf,
+    pub(crate) maps: Maps,
+    pub(crate) walk: OwnedFd,
+    adopted: bool,
+}
+
+impl Datapath {
+    /// Loads the programs and opens the maps, adopting pinned ones. Nothing is attached or changed
+    /// for traffic; on failure nothing is left that was not there before.
+    pub fn open(machine: Machine, pins: Pins, capacities: Capacities) -> Result<Self, DatapathError> {
+        let adopted = pins.exist();
+        let opened = Self::open_or_fail(machine, pins.clone(), capacities, adopted);
+        if opened.is_err() && !adopted {
+            let _ = pins.remove();
+        }
+        opened
+    }
+
+    fn open_or_fail(
+        machine: Machine,
+        pins: Pins,
+        capacities: Capacities,
+        adopted: bool,
+    ) -> Result<Self, DatapathError> {
+        pins.prepare()?;
+        let offsets = btf::offsets()?;
+        let mut loader = EbpfLoader::new();
+        loader.override_global("OFFSETS", &offsets, true);
+        for name in PINNED {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        for (name, room) in capacities.iter() {
+            loader.map_max_entries(name, room);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;
+        programs::load(&mut ebpf)?;
+        let maps = Maps::open(&pins)?;
+        let connections = crate::sys::open_pin(&pins.map("CONNECTIONS"))
+            .map_err(DatapathError::file(pins.map("CONNECTIONS")))?;
+        let walk = programs::iterator(&ebpf, "walk_connections", connections.as_fd())?;
+        Ok(Self { machine, pins, capacities, ebpf, maps, walk, adopted })
+    }
+
+    /// Whether pins of an earlier agent were adopted.
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Attaches every program, or replaces the attached ones. On failure of a first start
+    /// everything is detached again.
+    pub fn attach(&self) -> Result<(), DatapathError> {
+        let attached = programs::attach(&self.ebpf, &self.machine, &self.pins);
+        if attached.is_err() && !self.adopted {
+            let _ = self.pins.remove();
+        }
+        attached
+    }
+
+    /// What the kernel says of each program.
+    pub fn programs(&self) -> Result<Vec<ProgramStatus>, DatapathError> {
+        programs::status(&self.ebpf)
+    }
+
+    /// The ring buffer of events. One reader at a time; `None` when it was taken before.
+    pub fn take_events(&mut self) -> Option<RingBuf<aya::maps::MapData>> {
+        RingBuf::try_from(self.ebpf.take_map("EVENTS")?).ok()
+    }
+}

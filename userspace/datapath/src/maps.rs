@@ -1,0 +1,168 @@
+//! The maps by name and type.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use windrose_abi::{
+    Address, AddressRow, CgroupPath, CgroupRow, EdgeKey, EdgeRow, FlowKey, FlowRow, OriginKey, OriginRow,
+    PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortRow, PrefixKey, PrefixRow, RefusalKey, RuleKey,
+    RuleRow, RuleSetRow, WorkloadRow,
+};
+
+use crate::error::DatapathError;
+use crate::pins::Pins;
+use crate::sys;
+
+/// Room of each map whose room can be chosen, in entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capacities(BTreeMap<&'static str, u32>);
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Self(BTreeMap::from([
+            ("CGROUPS", 65_536),
+            ("CGROUP_PATHS", 16_384),
+            ("WORKLOADS", 65_536),
+            ("ADDRESSES", 262_144),
+            ("PREFIXES", 262_144),
+            ("PEER_LISTS", 131_072),
+            ("POLICY_SETS", 65_536),
+            ("RULE_SETS", 65_536),
+            ("RULES", 1_048_576),
+            ("PORT_NAMES", 65_536),
+            ("FLOWS", 65_536),
+            ("ORIGINS", 65_536),
+            ("REFUSALS", 65_536),
+            ("EDGES", 16_384),
+        ]))
+    }
+}
+
+impl Capacities {
+    /// Sets the room of a map, 1 to 16,777,216 entries.
+    ///
+    /// # Errors
+    ///
+    /// The names that exist, when `map` is none of them; or the range.
+    pub fn set(&mut self, map: &str, entries: u32) -> Result<(), String> {
+        if entries == 0 || entries > 1 << 24 {
+            return Err(format!("capacity of {map} is {entries}; it must be 1 to {}", 1 << 24));
+        }
+        match self.0.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(map)) {
+            Some((_, room)) => {
+                *room = entries;
+                Ok(())
+            }
+            None => Err(format!(
+                "no map `{map}`; there are {}",
+                self.0.keys().map(|name| name.to_lowercase()).collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
+
+    /// Every map and its room.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        self.0.iter().map(|(name, room)| (*name, *room))
+    }
+
+    /// The room of a map; 0 for one that has no choice.
+    pub fn of(&self, map: &str) -> usize {
+        self.0.get(map).map_or(0, |room| *room as usize)
+    }
+}
+
+/// The kernel's own errno for what a kind of map cannot do; libc does not name it.
+const ENOTSUPP: i32 = 524;
+
+/// One map.
+#[derive(Debug)]
+pub(crate) struct Table<K, V> {
+    pub(crate) name: &'static str,
+    fd: OwnedFd,
+    types: PhantomData<(K, V)>,
+}
+
+impl<K: Copy + Default, V: Copy + Default> Table<K, V> {
+    fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
+        let path = pins.map(name);
+        let fd = sys::open_pin(&path).map_err(DatapathError::file(path))?;
+        Ok(Self { name, fd, types: PhantomData })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Result<Option<V>, DatapathError> {
+        sys::map_lookup(self.fd(), key, V::default()).map_err(self.failed("reading"))
+    }
+
+    pub(crate) fn put(&self, key: &K, value: &V) -> Result<(), DatapathError> {
+        sys::map_update(self.fd(), key, value).map_err(self.failed("writing"))
+    }
+
+    pub(crate) fn put_all(&self, keys: &[K], values: &[V]) -> Result<(), DatapathError> {
+        match sys::map_update_batch(self.fd(), keys, values) {
+            // Not every kind of map has batches on every kernel.
+            Err(error) if matches!(error.raw_os_error(), Some(ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL)) => {
+                keys.iter().zip(values).try_for_each(|(key, value)| self.put(key, value))
+            }
+            other => other.map_err(self.failed("writing")),
+        }
+    }
+
+    pub(crate) fn delete(&self, key: &K) -> Result<(), DatapathError> {
+        sys::map_delete(self.fd(), key).map_err(self.failed("deleting from"))
+    }
+
+    pub(crate) fn entries(&self) -> Result<Vec<(K, V)>, DatapathError> {
+        sys::map_entries(self.fd(), K::default(), V::default()).map_err(self.failed("reading"))
+    }
+
+    fn failed(&self, verb: &str) -> impl FnOnce(std::io::Error) -> DatapathError {
+        DatapathError::call(format!("{verb} map {}", self.name))
+    }
+}
+
+/// Every map that userspace reads or writes by key.
+#[derive(Debug)]
+pub(crate) struct Maps {
+    pub(crate) cgroups: Table<u64, CgroupRow>,
+    pub(crate) cgroup_paths: Table<CgroupPath, CgroupRow>,
+    pub(crate) workloads: Table<u32, WorkloadRow>,
+    pub(crate) addresses: Table<Address, AddressRow>,
+    pub(crate) prefixes: Table<PrefixKey, PrefixRow>,
+    pub(crate) peer_lists: Table<PeerListKey, PeerListRow>,
+    pub(crate) policy_sets: Table<PolicySetKey, PolicySetRow>,
+    pub(crate) rule_sets: Table<u32, RuleSetRow>,
+    pub(crate) rules: Table<RuleKey, RuleRow>,
+    pub(crate) port_names: Table<PortKey, PortRow>,
+    pub(crate) flows: Table<FlowKey, FlowRow>,
+    pub(crate) origins: Table<OriginKey, OriginRow>,
+    pub(crate) refusals: Table<RefusalKey, u64>,
+    pub(crate) edges: Table<EdgeKey, EdgeRow>,
+    pub(crate) counts: Table<u32, u64>,
+}
+
+impl Maps {
+    pub(crate) fn open(pins: &Pins) -> Result<Self, DatapathError> {
+        Ok(Self {
+            cgroups: Table::open(pins, "CGROUPS")?,
+            cgroup_paths: Table::open(pins, "CGROUP_PATHS")?,
+            workloads: Table::open(pins, "WORKLOADS")?,
+            addresses: Table::open(pins, "ADDRESSES")?,
+            prefixes: Table::open(pins, "PREFIXES")?,
+            peer_lists: Table::open(pins, "PEER_LISTS")?,
+            policy_sets: Table::open(pins, "POLICY_SETS")?,
+            rule_sets: Table::open(pins, "RULE_SETS")?,
+            rules: Table::open(pins, "RULES")?,
+            port_names: Table::open(pins, "PORT_NAMES")?,
+            flows: Table::open(pins, "FLOWS")?,
+            origins: Table::open(pins, "ORIGINS")?,
+            refusals: Table::open(pins, "REFUSALS")?,
+            edges: Table::open(pins, "EDGES")?,
+            counts: Table::open(pins, "COUNTS")?,
+        })
+    }
+}

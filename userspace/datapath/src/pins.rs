@@ -1,0 +1,80 @@
+//! Where programs, links and maps live while no agent does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use windrose_abi::ABI_VERSION;
+
+use crate::error::DatapathError;
+
+/// The folder of pins: `<bpffs>/windrose/abi-<version>/{maps,links}`.
+#[derive(Debug, Clone)]
+pub struct Pins {
+    root: PathBuf,
+    folder: PathBuf,
+}
+
+impl Pins {
+    /// The pins below a BPF file system; `name` tells several installations apart (tests).
+    pub fn below(bpffs: &Path, name: &str) -> Self {
+        let root = bpffs.join(name);
+        let folder = root.join(format!("abi-{ABI_VERSION}"));
+        Self { root, folder }
+    }
+
+    /// The pin of a map.
+    pub(crate) fn map(&self, name: &str) -> PathBuf {
+        self.folder.join("maps").join(name)
+    }
+
+    /// The pin of a link.
+    pub(crate) fn link(&self, name: &str) -> PathBuf {
+        self.folder.join("links").join(name)
+    }
+
+    /// Whether enforcement is in place.
+    pub fn exist(&self) -> bool {
+        self.folder.join("links").is_dir()
+    }
+
+    /// Makes the folders; refuses pins of another ABI.
+    pub(crate) fn prepare(&self) -> Result<(), DatapathError> {
+        if let Ok(entries) = fs::read_dir(&self.root) {
+            for entry in entries.flatten() {
+                if entry.path() != self.folder {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    return Err(DatapathError::ForeignAbi {
+                        path: self.root.clone(),
+                        found: name.strip_prefix("abi-").unwrap_or(&name).to_owned(),
+                        ours: ABI_VERSION,
+                    });
+                }
+            }
+        }
+        for folder in ["maps", "links"] {
+            let path = self.folder.join(folder);
+            fs::create_dir_all(&path).map_err(DatapathError::file(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Removes every pin of every version, links first: enforcement ends. Says how many links went.
+    pub fn remove(&self) -> Result<usize, DatapathError> {
+        let mut links = 0;
+        let Ok(versions) = fs::read_dir(&self.root) else { return Ok(0) };
+        for version in versions.flatten() {
+            for folder in ["links", "maps"] {
+                let path = version.path().join(folder);
+                let Ok(entries) = fs::read_dir(&path) else { continue };
+                for entry in entries.flatten() {
+                    fs::remove_file(entry.path()).map_err(DatapathError::file(entry.path()))?;
+                    links += usize::from(folder == "links");
+                }
+                fs::remove_dir(&path).map_err(DatapathError::file(&path))?;
+            }
+            fs::remove_dir(version.path()).map_err(DatapathError::file(version.path()))?;
+        }
+        fs::remove_dir(&self.root).map_err(DatapathError::file(&self.root))?;
+        Ok(links)
+    }
+}

@@ -1,0 +1,149 @@
+//! The programs, where each is attached, and how a new version takes the place of an old one.
+
+use std::ffi::CStr;
+use std::fs;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use aya::programs::Program;
+use aya::{Btf, Ebpf};
+
+use crate::error::DatapathError;
+use crate::machine::Machine;
+use crate::pins::Pins;
+use crate::sys;
+
+/// Where a program is attached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Hook {
+    /// The cgroup v2 root, with this attach type of bpf(2).
+    Cgroup(u32),
+    /// A raw tracepoint.
+    RawTracepoint(&'static CStr),
+    /// An iterator: started when needed, never pinned.
+    Iterator(&'static str),
+}
+
+/// A program and its hook.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spec {
+    pub(crate) name: &'static str,
+    pub(crate) hook: Hook,
+}
+
+/// Every program, in the order in which they are attached: what reads state comes after what
+/// writes it.
+pub(crate) const PROGRAMS: &[Spec] = &[
+    Spec { name: "cgroup_made", hook: Hook::RawTracepoint(c"cgroup_mkdir") },
+    Spec { name: "cgroup_removed", hook: Hook::RawTracepoint(c"cgroup_rmdir") },
+    Spec { name: "connection_life", hook: Hook::Cgroup(3) },
+    Spec { name: "connect4", hook: Hook::Cgroup(10) },
+    Spec { name: "connect6", hook: Hook::Cgroup(11) },
+    Spec { name: "sendmsg4", hook: Hook::Cgroup(14) },
+    Spec { name: "sendmsg6", hook: Hook::Cgroup(15) },
+    Spec { name: "packet_ingress", hook: Hook::Cgroup(0) },
+    Spec { name: "packet_egress", hook: Hook::Cgroup(1) },
+    Spec { name: "walk_connections", hook: Hook::Iterator("bpf_sk_storage_map") },
+];
+
+/// What the kernel says of one program.
+#[derive(Debug, Clone)]
+pub struct ProgramStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// Its id in the kernel.
+    pub id: u32,
+    /// Instructions that the verifier walked.
+    pub verified_instructions: u32,
+    /// How often it ran while statistics were on.
+    pub run_count: u64,
+    /// Time spent in it while statistics were on, nanoseconds.
+    pub run_time_ns: u64,
+}
+
+/// Loads every program; nothing is attached yet.
+pub(crate) fn load(ebpf: &mut Ebpf) -> Result<(), DatapathError> {
+    let btf = Btf::from_sys_fs().map_err(|error| DatapathError::Kernel {
+        missing: format!("readable BTF ({error})"),
+        remedy: "use a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
+    })?;
+    for spec in PROGRAMS {
+        let program = ebpf
+            .program_mut(spec.name)
+            .ok_or(DatapathError::Object { what: "program", name: spec.name })?;
+        let loaded = match (program, spec.hook) {
+            (Program::CgroupSockAddr(program), _) => program.load(),
+            (Program::CgroupSkb(program), _) => program.load(),
+            (Program::SockOps(program), _) => program.load(),
+            (Program::RawTracePoint(program), _) => program.load(),
+            (Program::Iter(program), Hook::Iterator(kind)) => program.load(kind, &btf),
+            _ => return Err(DatapathError::Object { what: "program of the expected type", name: spec.name }),
+        };
+        loaded.map_err(|source| DatapathError::Program { program: spec.name, source })?;
+    }
+    Ok(())
+}
+
+/// The descriptor of a loaded program.
+pub(crate) fn descriptor<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, DatapathError> {
+    let program = ebpf.program(name).ok_or(DatapathError::Object { what: "program", name })?;
+    let fd = program.fd().map_err(|source| DatapathError::Program { program: name, source })?;
+    Ok(fd.as_fd())
+}
+
+/// Attaches every program, or puts it behind the link that is pinned already: at the end exactly
+/// one of each is attached.
+pub(crate) fn attach(ebpf: &Ebpf, machine: &Machine, pins: &Pins) -> Result<(), DatapathError> {
+    for spec in PROGRAMS {
+        let program = descriptor(ebpf, spec.name)?;
+        let path = pins.link(spec.name);
+        let what = |verb: &str| format!("{verb} program `{}`", spec.name);
+        match spec.hook {
+            Hook::Cgroup(attach_type) => {
+                if path.exists() {
+                    let link = sys::open_pin(&path).map_err(DatapathError::file(&path))?;
+                    sys::link_update(link.as_fd(), program).map_err(DatapathError::call(what("replacing")))?;
+                } else {
+                    let link = sys::link_create(program, machine.cgroup(), attach_type)
+                        .map_err(DatapathError::call(what("attaching")))?;
+                    sys::pin(link.as_fd(), &path).map_err(DatapathError::file(&path))?;
+                }
+            }
+            Hook::RawTracepoint(tracepoint) => {
+                // These links cannot be updated. For a moment both programs run: they write the
+                // same rows.
+                let link = sys::raw_tracepoint_link(program, tracepoint)
+                    .map_err(DatapathError::call(what("attaching")))?;
+                if path.exists() {
+                    fs::remove_file(&path).map_err(DatapathError::file(&path))?;
+                }
+                sys::pin(link.as_fd(), &path).map_err(DatapathError::file(&path))?;
+            }
+            Hook::Iterator(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// An iterator over a map, ready to be started.
+pub(crate) fn iterator(ebpf: &Ebpf, name: &'static str, map: BorrowedFd<'_>) -> Result<OwnedFd, DatapathError> {
+    sys::iterator_link(descriptor(ebpf, name)?, map)
+        .map_err(DatapathError::call(format!("attaching iterator `{name}`")))
+}
+
+/// Status of every program.
+pub(crate) fn status(ebpf: &Ebpf) -> Result<Vec<ProgramStatus>, DatapathError> {
+    PROGRAMS
+        .iter()
+        .map(|spec| {
+            let info = sys::program_info(descriptor(ebpf, spec.name)?)
+                .map_err(DatapathError::call(format!("reading program `{}`", spec.name)))?;
+            Ok(ProgramStatus {
+                name: spec.name,
+                id: info.id(),
+                verified_instructions: info.verified_instructions(),
+                run_count: info.run_count(),
+                run_time_ns: info.run_time_ns(),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,259 @@
+//! Raw bpf(2) calls that aya 0.14 does not offer: links of any kind, link update, iterators, batches.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+const MAP_LOOKUP: u32 = 1;
+const MAP_UPDATE: u32 = 2;
+const MAP_DELETE: u32 = 3;
+const MAP_NEXT_KEY: u32 = 4;
+const OBJ_PIN: u32 = 6;
+const OBJ_GET: u32 = 7;
+const OBJ_INFO: u32 = 15;
+const RAW_TRACEPOINT_OPEN: u32 = 17;
+const MAP_UPDATE_BATCH: u32 = 26;
+const LINK_CREATE: u32 = 28;
+const LINK_UPDATE: u32 = 29;
+const ITER_CREATE: u32 = 33;
+const ENABLE_STATS: u32 = 32;
+
+/// `union bpf_attr` is 144 bytes and more on newer kernels; unused bytes must be zero.
+/// Elements in one batch call.
+const BATCH: usize = 4096;
+
+const ATTR_BYTES: usize = 152;
+
+/// An attribute block that fields are written into by offset.
+#[repr(C, align(8))]
+struct Attr([u8; ATTR_BYTES]);
+
+impl Attr {
+    const fn new() -> Self {
+        Self([0; ATTR_BYTES])
+    }
+
+    fn u32(mut self, at: usize, value: u32) -> Self {
+        self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn u64(mut self, at: usize, value: u64) -> Self {
+        self.0[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn fd(self, at: usize, fd: RawFd) -> Self {
+        self.u32(at, u32::from_ne_bytes(fd.to_ne_bytes()))
+    }
+
+    fn call(&mut self, command: u32) -> io::Result<i64> {
+        // SAFETY: the block outlives the call and is as long as said; every pointer written into it
+        // by the functions below outlives the call, too.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), ATTR_BYTES) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    }
+
+    fn call_for_fd(&mut self, command: u32) -> io::Result<OwnedFd> {
+        let fd = self.call(command)?;
+        let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+        // SAFETY: the kernel has just given us this descriptor.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+}
+
+fn address_of<T>(value: &T) -> u64 {
+    std::ptr::from_ref(value) as u64
+}
+
+/// Attaches a program to a cgroup or another target that is a file descriptor.
+pub(crate) fn link_create(program: BorrowedFd<'_>, target: BorrowedFd<'_>, attach_type: u32) -> io::Result<OwnedFd> {
+    Attr::new()
+        .fd(0, program.as_raw_fd())
+        .fd(4, target.as_raw_fd())
+        .u32(8, attach_type)
+        .call_for_fd(LINK_CREATE)
+}
+
+/// Makes an iterator over the elements of one map.
+pub(crate) fn iterator_link(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const TRACE_ITER: u32 = 28;
+    // union bpf_iter_link_info { struct { __u32 map_fd; } map; ... }
+    let info: [u32; 4] = [u32::from_ne_bytes(map.as_raw_fd().to_ne_bytes()), 0, 0, 0];
+    Attr::new()
+        .fd(0, program.as_raw_fd())
+        .u32(8, TRACE_ITER)
+        .u64(16, address_of(&info))
+        .u32(24, 16)
+        .call_for_fd(LINK_CREATE)
+}
+
+/// Starts one walk of an iterator; reading the descriptor to its end runs it.
+pub(crate) fn iterator_start(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Attr::new().fd(0, link.as_raw_fd()).call_for_fd(ITER_CREATE)
+}
+
+/// Puts another program behind a link, atomically.
+pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    Attr::new().fd(0, link.as_raw_fd()).fd(4, program.as_raw_fd()).call(LINK_UPDATE).map(drop)
+}
+
+/// Pins a program, link or map.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    Attr::new().u64(0, path.as_ptr() as u64).fd(8, object.as_raw_fd()).call(OBJ_PIN).map(drop)
+}
+
+/// Opens a pinned object.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    Attr::new().u64(0, path.as_ptr() as u64).call_for_fd(OBJ_GET)
+}
+
+/// Reads one element; `None` if there is none.
+pub(crate) fn map_lookup<K: Copy, V: Copy>(map: BorrowedFd<'_>, key: &K, zero: V) -> io::Result<Option<V>> {
+    let mut value = zero;
+    let result = Attr::new()
+        .fd(0, map.as_raw_fd())
+        .u64(8, address_of(key))
+        .u64(16, std::ptr::from_mut(&mut value) as u64)
+        .call(MAP_LOOKUP);
+    match result {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes one element.
+pub(crate) fn map_update<K: Copy, V: Copy>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    Attr::new()
+        .fd(0, map.as_raw_fd())
+        .u64(8, address_of(key))
+        .u64(16, address_of(value))
+        .call(MAP_UPDATE)
+        .map(drop)
+}
+
+/// Removes one element; one that is not there is no error.
+pub(crate) fn map_delete<K: Copy>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    match Attr::new().fd(0, map.as_raw_fd()).u64(8, address_of(key)).call(MAP_DELETE) {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The key after another one (`None`: the first); `None` at the end.
+pub(crate) fn map_next_key<K: Copy>(map: BorrowedFd<'_>, key: Option<&K>, zero: K) -> io::Result<Option<K>> {
+    let mut next = zero;
+    let result = Attr::new()
+        .fd(0, map.as_raw_fd())
+        .u64(8, key.map_or(0, address_of))
+        .u64(16, std::ptr::from_mut(&mut next) as u64)
+        .call(MAP_NEXT_KEY);
+    match result {
+        Ok(_) => Ok(Some(next)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// `struct bpf_prog_info`, as far as it is read here.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct ProgramInfo {
+    pub(crate) bytes: [u8; 232],
+}
+
+impl ProgramInfo {
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_ne_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3]])
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        u64::from(self.u32(at)) | u64::from(self.u32(at + 4)) << 32
+    }
+
+    /// The program's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.u32(4)
+    }
+
+    /// Time spent in it, nanoseconds, while statistics were on.
+    pub(crate) fn run_time_ns(&self) -> u64 {
+        self.u64(192)
+    }
+
+    /// How often it ran, while statistics were on.
+    pub(crate) fn run_count(&self) -> u64 {
+        self.u64(200)
+    }
+
+    /// Instructions that the verifier walked.
+    pub(crate) fn verified_instructions(&self) -> u32 {
+        self.u32(216)
+    }
+}
+
+/// What the kernel knows of a program.
+pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    let mut info = ProgramInfo { bytes: [0; 232] };
+    Attr::new()
+        .fd(0, program.as_raw_fd())
+        .u32(4, 232)
+        .u64(8, std::ptr::from_mut(&mut info) as u64)
+        .call(OBJ_INFO)?;
+    Ok(info)
+}
+
+/// Turns the kernel's run-time statistics on for as long as the descriptor lives.
+pub(crate) fn enable_statistics() -> io::Result<OwnedFd> {
+    Attr::new().u32(0, 0).call_for_fd(ENABLE_STATS)
+}
+
+/// Waits until no program that was running at the call runs any more.
+pub(crate) fn wait_for_programs() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: the call takes no pointers. The global command waits for an RCU grace period, and
+    // programs on sockets run inside RCU read-side sections.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Attaches a raw tracepoint program.
+pub(crate) fn raw_tracepoint_link(program: BorrowedFd<'_>, tracepoint: &std::ffi::CStr) -> io::Result<OwnedFd> {
+    Attr::new().u64(0, tracepoint.as_ptr() as u64).fd(8, program.as_raw_fd()).call_for_fd(RAW_TRACEPOINT_OPEN)
+}
+
+/// Writes many elements; says how many were written before a failure.
+pub(crate) fn map_update_batch<K: Copy, V: Copy>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+    debug_assert_eq!(keys.len(), values.len());
+    let mut done = 0;
+    while done < keys.len() {
+        let count = u32::try_from((keys.len() - done).min(BATCH)).unwrap_or(u32::MAX);
+        let mut attr = Attr::new()
+            .u64(16, keys[done..].as_ptr() as u64)
+            .u64(24, values[done..].as_ptr() as u64)
+            .u32(32, count)
+            .fd(36, map.as_raw_fd());
+        attr.call(MAP_UPDATE_BATCH)?;
+        done += count as usize;
+    }
+    Ok(())
+}
+
+/// Reads every element of a map. Elements that come or go meanwhile may be missed or not.
+pub(crate) fn map_entries<K: Copy, V: Copy>(map: BorrowedFd<'_>, key: K, value: V) -> io::Result<Vec<(K, V)>> {
+    let mut entries = Vec::new();
+    let mut last = None;
+    while let Some(next) = map_next_key(map, last.as_ref(), key)? {
+        if let Some(found) = map_lookup(map, &next, value)? {
+            entries.push((next, found));
+        }
+        last = Some(next);
+    }
+    Ok(entries)
+}
