@@ -177,20 +177,38 @@ impl Compiler {
         &self.model
     }
 
+    /// Takes over the lists that the maps of an earlier agent hold, before the first
+    /// [`Compiler::update`]: one with the same content gets the same number, and none with another
+    /// content does, whatever the earlier agent's history was. Lists that the first update does
+    /// not use are forgotten with it; the other numbers need no such care, because their entries
+    /// have two slots.
+    pub fn adopt(
+        &mut self,
+        peer_lists: impl IntoIterator<Item = (u32, Arc<[u32]>)>,
+        policy_sets: impl IntoIterator<Item = (u32, Arc<[u32]>)>,
+    ) {
+        for (number, list) in peer_lists {
+            self.peer_lists.adopt(number, list);
+        }
+        for (number, list) in policy_sets {
+            self.policy_sets.adopt(number, list);
+        }
+    }
+
     /// Compiles the difference to the last model. On errors everything stays as it was.
     ///
     /// Objects that are the same `Arc` in both models are not looked into; equal ones are compared
     /// and left alone.
     pub fn update(&mut self, model: Arc<Model>, settings: &Settings) -> Result<Changes, Vec<CompileError>> {
         let last = (Arc::clone(&self.model), self.settings.clone());
-        self.advance(model, settings.clone());
+        self.advance(model, settings);
         let mut errors = std::mem::take(&mut self.errors);
         if errors.is_empty() {
             return Ok(self.commit());
         }
         // The way back is the same work in the other direction. No number has been freed yet, so
         // that everything gets the one that it had.
-        self.advance(last.0, last.1);
+        self.advance(last.0, &last.1);
         self.errors.clear();
         let undone = self.commit();
         debug_assert!(undone.is_empty(), "the way back must lead back: {undone:?}");
@@ -199,9 +217,10 @@ impl Compiler {
         Err(errors)
     }
 
-    fn advance(&mut self, model: Arc<Model>, settings: Settings) {
-        let last = std::mem::replace(&mut self.model, Arc::clone(&model));
-        let last_settings = std::mem::replace(&mut self.settings, settings);
+    fn advance(&mut self, model: Arc<Model>, settings: &Settings) {
+        let last = std::mem::replace(&mut self.model, model);
+        let model = Arc::clone(&self.model);
+        let last_settings = std::mem::replace(&mut self.settings, settings.clone());
         self.update_hosts(&last_settings);
         self.update_namespaces(&last, &model);
         self.update_workloads(&last, &model);

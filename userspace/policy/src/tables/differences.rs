@@ -7,10 +7,12 @@ use std::sync::Arc;
 /// An object before and after; never equal, never both `None`.
 pub(super) type Difference<'a, K, V> = (&'a K, Option<&'a V>, Option<&'a V>);
 
-/// Walks both maps once. `is_same` is asked of objects with equal keys.
+/// Walks both maps once. `is_same` is asked of objects with equal keys; `is_shared` knows without a
+/// look at keys that two are one and the same object, of one name.
 pub(super) fn differences<'a, K: Ord, V>(
     before: &'a BTreeMap<K, V>,
     after: &'a BTreeMap<K, V>,
+    is_shared: impl Fn(&V, &V) -> bool,
     is_same: impl Fn(&V, &V) -> bool,
 ) -> Vec<Difference<'a, K, V>> {
     let mut differences = Vec::new();
@@ -20,6 +22,11 @@ pub(super) fn differences<'a, K: Ord, V>(
             (None, None) => return differences,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
+            (Some((_, old)), Some((_, new))) if is_shared(old, new) => {
+                before.next();
+                after.next();
+                continue;
+            }
             (Some((old, _)), Some((new, _))) => old.cmp(new),
         };
         match order {
@@ -36,7 +43,10 @@ pub(super) fn differences<'a, K: Ord, V>(
     }
 }
 
-/// One allocation, or equal ones.
-pub(super) fn is_same<T: PartialEq>(before: &Arc<T>, after: &Arc<T>) -> bool {
-    Arc::ptr_eq(before, after) || before == after
+/// [`differences`] of objects that carry their name.
+pub(super) fn shared_differences<'a, K: Ord, V: PartialEq>(
+    before: &'a BTreeMap<K, Arc<V>>,
+    after: &'a BTreeMap<K, Arc<V>>,
+) -> Vec<Difference<'a, K, Arc<V>>> {
+    differences(before, after, Arc::ptr_eq, |old, new| old == new)
 }

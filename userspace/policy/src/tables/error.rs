@@ -37,12 +37,13 @@ impl CompileError {
         Self::of(workload, &format!("is a member of {count} peer groups, the most is {MAX_GROUPS}; {most}"))
     }
 
-    pub(super) fn too_many_prefixes(address: &str, count: usize) -> Self {
+    /// `workload`: the one that has the address.
+    pub(super) fn too_many_prefixes(address: &str, workload: Option<&Workload>, count: usize) -> Self {
         let message = format!(
-            "address {address} is in {count} peer groups (blocks around it and groups of its workload), \
+            "{address} is in {count} peer groups (blocks around it, and groups of the workload that has it), \
              the most is {MAX_GROUPS}; nest fewer blocks"
         );
-        Self { place: None, message }
+        Self { place: workload.map(|workload| workload.place.clone()), message }
     }
 
     pub(super) fn too_many_sets(workload: &Workload, direction: Direction, count: usize) -> Self {

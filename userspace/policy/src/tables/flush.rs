@@ -7,11 +7,11 @@ use windrose_abi::{AddressSlot, ControlSlot, PrefixSlot, WorkloadSlot};
 
 use crate::model::Direction;
 
+use super::Compiler;
 use super::addresses::Known;
 use super::error::{CompileError, MAX_DEPTH, MAX_SETS};
 use super::lists::EMPTY;
 use super::prefix::{Prefix, wire};
-use super::Compiler;
 
 impl Compiler {
     /// In the order in which one thing follows from another.
@@ -117,7 +117,7 @@ impl Compiler {
             let Some(network) = self.addresses.network(prefix) else { continue };
             let groups = self.addresses.around(prefix.bits, prefix.length);
             if groups.len() > MAX_GROUPS {
-                self.errors.push(CompileError::too_many_prefixes(&prefix.to_string(), groups.len()));
+                self.errors.push(CompileError::too_many_prefixes(&prefix.to_string(), None, groups.len()));
             }
             let mut peer_list = network.peer_list;
             self.replace_peers(&mut peer_list, &groups);
@@ -151,14 +151,20 @@ impl Compiler {
         if exact != 0 {
             groups.push(exact);
         }
-        let identity = self.placed.get(&workload).map_or(0, |placed| placed.identity);
+        let placed = self.placed.get(&workload);
+        let identity = placed.map_or(0, |placed| placed.identity);
+        let mut of_workload = 0;
         if let Some(identity) = self.members.identity(identity) {
-            groups.extend_from_slice(self.peer_lists.content(identity.peer_list));
+            let list = self.peer_lists.content(identity.peer_list);
+            of_workload = list.len();
+            groups.extend_from_slice(list);
         }
         groups.sort_unstable();
-        if groups.len() > MAX_GROUPS {
-            let exact = Prefix { bits, length: 128 };
-            self.errors.push(CompileError::too_many_prefixes(&exact.to_string(), groups.len()));
+        // If the workload's groups alone are too many, that has been said.
+        if groups.len() > MAX_GROUPS && of_workload <= MAX_GROUPS {
+            let shown = Prefix { bits, length: 128 }.to_string();
+            let workload = placed.map(|placed| &*placed.workload);
+            self.errors.push(CompileError::too_many_prefixes(&shown, workload, groups.len()));
         }
         self.replace_peers(&mut peer_list, &groups);
         let identity = match (workload, is_host) {
@@ -173,7 +179,8 @@ impl Compiler {
 
     fn flush_control(&mut self) {
         self.depths.retain(|_, count| *count != 0);
-        let depths: BTreeSet<usize> = self.depths.keys().copied().filter(|depth| *depth <= MAX_DEPTH).collect();
+        let depths: BTreeSet<usize> =
+            self.depths.keys().copied().filter(|depth| *depth <= MAX_DEPTH).collect();
         let mut flags = 0;
         if self.settings.audit_all {
             flags |= ControlSlot::AUDIT_ALL;
@@ -181,7 +188,8 @@ impl Compiler {
         if !self.tables.prefixes.is_empty() {
             flags |= ControlSlot::HAS_PREFIXES;
         }
-        let cgroup_depths = depths.into_iter().fold(0, |bits, depth| bits | 1 << depth);
+        let cgroup_depths =
+            windrose_abi::rules::depths(depths.into_iter().fold(0, |bits, depth| bits | 1 << depth));
         let control = ControlSlot { cgroup_depths, flags, ..ControlSlot::ZERO };
         if control != self.tables.control {
             self.record.control.get_or_insert(self.tables.control);

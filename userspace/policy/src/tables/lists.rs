@@ -28,6 +28,11 @@ impl Lists {
         Self { numbers: Numbers::new(Space::ALL) }
     }
 
+    /// Keeps a number for a list that nobody holds yet, until the next sweep.
+    pub(super) fn adopt(&mut self, number: u32, list: Arc<[u32]>) {
+        self.numbers.reserve(number, list);
+    }
+
     /// Puts `list` in the place of the list that `holder` has. Whether it is another one.
     pub(super) fn replace(
         &mut self,
@@ -67,7 +72,10 @@ impl Lists {
         touched: &mut Touched<u32, Arc<[u32]>>,
     ) {
         for number in self.numbers.sweep() {
-            touched.set(entries, number, None);
+            // One that was adopted and never held has no entry.
+            if entries.contains_key(&number) {
+                touched.set(entries, number, None);
+            }
         }
     }
 }

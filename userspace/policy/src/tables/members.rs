@@ -285,9 +285,7 @@ impl Members {
     fn find_groups(&mut self, number: u32) {
         let Some(identity) = self.identities.get_mut(&number) else { return };
         let mut found = self.groups_by_pivot.candidates(&identity.pivots);
-        found.retain(|group| {
-            self.groups.get(group).is_some_and(|group| group.group.has(identity.member()))
-        });
+        found.retain(|group| self.groups.get(group).is_some_and(|group| group.group.has(identity.member())));
         let before = std::mem::replace(&mut identity.groups, found);
         for group in &before {
             if identity.groups.binary_search(group).is_err()

@@ -125,6 +125,16 @@ impl<K: Content> Numbers<K> {
         Some(number)
     }
 
+    /// Gives `content` a number of the caller's choice until the next sweep, unless either is taken.
+    pub(super) fn reserve(&mut self, number: u32, content: K) {
+        if number == 0 || self.by_number.contains_key(&number) || self.by_content.contains_key(&content) {
+            return;
+        }
+        self.by_content.insert(content.clone(), number);
+        self.by_number.insert(number, Numbered { content, uses: 0 });
+        self.idle.push(number);
+    }
+
     /// One use less. A number that was never given is ignored.
     pub(super) fn release(&mut self, number: u32) {
         let Some(numbered) = self.by_number.get_mut(&number) else { return };

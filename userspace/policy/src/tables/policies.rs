@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::model::{ClusterPolicy, Model};
 
-use super::differences::{differences, is_same};
+use super::differences::shared_differences;
 use super::group::Group;
 use super::rows::{self, Compiled, Numbering};
 use super::{Compiler, Tied};
 
 impl Compiler {
     pub(super) fn update_network(&mut self, before: &Model, after: &Model) {
-        for (name, _, policy) in differences(&before.network_policies, &after.network_policies, is_same) {
+        for (name, _, policy) in shared_differences(&before.network_policies, &after.network_policies) {
             let compiled = policy.map(|policy| rows::network(policy, &mut self.numbering()));
             let last = self.network.remove(name);
             match compiled {
@@ -27,7 +27,7 @@ impl Compiler {
     pub(super) fn update_cluster(&mut self, before: &Model, after: &Model) {
         let mut ranks = BTreeSet::new();
         let mut names = BTreeSet::new();
-        for (name, old, new) in differences(&before.cluster_policies, &after.cluster_policies, is_same) {
+        for (name, old, new) in shared_differences(&before.cluster_policies, &after.cluster_policies) {
             let rank = |policy: &ClusterPolicy| (policy.tier, policy.priority);
             let (from, to) = (old.map(|old| rank(old)), new.map(|new| rank(new)));
             names.insert(name);

@@ -9,15 +9,16 @@ use crate::model::{PortMatch, Protocol};
 pub(super) struct Shape {
     pub(super) port: u16,
     pub(super) protocol: u8,
-    pub(super) shape: u8,
+    /// See [`windrose_abi::RuleKey::shape`].
+    pub(super) code: u8,
 }
 
 impl Shape {
     /// Every port of every protocol that the tier matches.
-    pub(super) const ANY: Self = Self { port: 0, protocol: 0, shape: SHAPE_ANY };
+    pub(super) const ANY: Self = Self { port: 0, protocol: 0, code: SHAPE_ANY };
 
     pub(super) const fn is_name(self) -> bool {
-        self.shape == SHAPE_NAME
+        self.code == SHAPE_NAME
     }
 }
 
@@ -28,12 +29,14 @@ pub(super) fn shapes(ports: Option<&[PortMatch]>, mut number: impl FnMut(&str) -
     for port in ports {
         match port {
             PortMatch::Any { protocol } => {
-                shapes.push(Shape { port: 0, protocol: protocol.number(), shape: 0 });
+                shapes.push(Shape { port: 0, protocol: protocol.number(), code: 0 });
             }
             PortMatch::Range { protocol, first, last } => {
-                shapes.extend(
-                    blocks(*first, *last).map(|(port, shape)| Shape { port, protocol: protocol.number(), shape }),
-                );
+                shapes.extend(blocks(*first, *last).map(|(port, code)| Shape {
+                    port,
+                    protocol: protocol.number(),
+                    code,
+                }));
             }
             PortMatch::Named { protocol, name } => {
                 let every = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
@@ -42,9 +45,11 @@ pub(super) fn shapes(ports: Option<&[PortMatch]>, mut number: impl FnMut(&str) -
                     None => &every,
                 };
                 let port = number(name);
-                shapes.extend(
-                    protocols.iter().map(|one| Shape { port, protocol: one.number(), shape: SHAPE_NAME }),
-                );
+                shapes.extend(protocols.iter().map(|one| Shape {
+                    port,
+                    protocol: one.number(),
+                    code: SHAPE_NAME,
+                }));
             }
         }
     }
@@ -94,7 +99,11 @@ mod tests {
                     let mask = u16::MAX.checked_shl(16 - u32::from(*length)).unwrap_or(0);
                     port & mask == *start
                 });
-                assert_eq!(inside.count(), usize::from((first..=last).contains(&port)), "{first} {last} {port}");
+                assert_eq!(
+                    inside.count(),
+                    usize::from((first..=last).contains(&port)),
+                    "{first} {last} {port}"
+                );
             }
         }
     }

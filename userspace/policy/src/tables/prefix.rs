@@ -77,7 +77,10 @@ impl Prefix {
 
     fn halves(self) -> [Self; 2] {
         let length = self.length + 1;
-        [Self { bits: self.bits, length }, Self { bits: self.bits | (1 << (128 - u32::from(length))), length }]
+        [
+            Self { bits: self.bits, length },
+            Self { bits: self.bits | (1 << (128 - u32::from(length))), length },
+        ]
     }
 }
 
@@ -106,8 +109,12 @@ fn mask(length: u8) -> u128 {
 /// The prefixes that a block is without its holes, so that no hole is left for run time.
 pub(super) fn pieces(block: &IpBlock) -> Vec<Prefix> {
     let whole = Prefix::new(&block.cidr);
-    let holes: Vec<Prefix> =
-        block.except.iter().map(Prefix::new).filter(|hole| whole.covers(*hole) || hole.covers(whole)).collect();
+    let holes: Vec<Prefix> = block
+        .except
+        .iter()
+        .map(Prefix::new)
+        .filter(|hole| whole.covers(*hole) || hole.covers(whole))
+        .collect();
     let mut pieces = Vec::new();
     subtract(whole, &holes, &mut pieces);
     if !whole.is_v4() {
@@ -157,7 +164,10 @@ mod tests {
     fn a_hole_leaves_its_siblings_on_the_way() {
         assert_eq!(shown("10.0.0.0/29", &["10.0.0.2/31"]), ["10.0.0.0/31", "10.0.0.4/30"]);
         assert_eq!(shown("10.0.0.0/30", &["10.0.0.1/32", "10.0.0.2/31"]), ["10.0.0.0/32"]);
-        assert_eq!(shown("10.0.0.0/30", &["10.0.0.0/31", "10.0.0.0/32", "10.0.0.2/31"]), Vec::<String>::new());
+        assert_eq!(
+            shown("10.0.0.0/30", &["10.0.0.0/31", "10.0.0.0/32", "10.0.0.2/31"]),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use windrose_abi::identity::IDENTITY_WORLD;
 use windrose_abi::{
-    Address, AddressSlot, ControlSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey, RuleSetSlot, RuleSlot,
-    WorkloadSlot,
+    Address, AddressSlot, ControlSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey, RuleSetSlot,
+    RuleSlot, WorkloadSlot,
 };
 
 use super::Tables;

@@ -5,8 +5,8 @@ use windrose_abi::{Action, RuleKey, RuleSlot, Tier};
 
 use crate::decision::RuleRef;
 use crate::model::{
-    self, ClusterAction, ClusterPeer, ClusterPeers, ClusterPolicy, ClusterRule, Direction, IpBlock, NamespacedSelector,
-    NetworkPeer, NetworkPolicy, NetworkRule,
+    self, ClusterAction, ClusterPeer, ClusterPeers, ClusterPolicy, ClusterRule, Direction, IpBlock,
+    NamespacedSelector, NetworkPeer, NetworkPolicy, NetworkRule,
 };
 use crate::place::Place;
 use crate::rank;
@@ -93,7 +93,8 @@ pub(super) fn network(policy: &NetworkPolicy, numbering: &mut Numbering<'_>) -> 
             pods: policy.pod_selector.clone(),
         };
         let isolation = Some((rank::network_policy(&policy.name, 0), rule));
-        builder.enter(RuleSetKey { tier: Tier::Network, audit: policy.audit, direction, subject }, isolation);
+        builder
+            .enter(&RuleSetKey { tier: Tier::Network, audit: policy.audit, direction, subject }, isolation);
         for (index, rule) in (0..).zip(rules) {
             builder.network_rule(policy, index, rule);
         }
@@ -113,7 +114,7 @@ pub(super) fn cluster(policy: &ClusterPolicy, tie: u32, numbering: &mut Numberin
             continue;
         }
         let subject = workloads(&policy.subject);
-        builder.enter(RuleSetKey { tier, audit: policy.audit, direction, subject }, None);
+        builder.enter(&RuleSetKey { tier, audit: policy.audit, direction, subject }, None);
         for (index, rule) in (0..).zip(rules) {
             builder.cluster_rule(policy, tie, index, rule);
         }
@@ -126,14 +127,14 @@ impl<'a, 'n> Builder<'a, 'n> {
         Self { numbering, compiled: Compiled::default(), rule_set: 0, direction: Direction::Ingress }
     }
 
-    fn enter(&mut self, key: RuleSetKey, isolation: Option<(u64, u32)>) {
+    fn enter(&mut self, key: &RuleSetKey, isolation: Option<(u64, u32)>) {
         self.direction = key.direction;
-        self.rule_set = self.numbering.rule_sets.acquire(&key).unwrap_or_default();
+        self.rule_set = self.numbering.rule_sets.acquire(key).unwrap_or_default();
         self.compiled.shares.push(Share { rule_set: self.rule_set, isolation });
     }
 
     fn rule(&mut self, rule: &RuleRef, place: &Place) -> u32 {
-        let names = &mut self.numbering.names;
+        let names = &mut *self.numbering.names;
         let id = names.rules.acquire(rule).unwrap_or_default();
         // A rule that only moved keeps its rows, but not its place.
         names.places.insert(id, place.clone());
@@ -144,8 +145,11 @@ impl<'a, 'n> Builder<'a, 'n> {
     fn network_rule(&mut self, policy: &NetworkPolicy, index: u32, rule: &NetworkRule) {
         let direction = self.direction;
         let id = self.rule(&RuleRef::Network { policy: policy.name.clone(), direction, index }, &rule.place);
-        let slot =
-            RuleSlot { rank: rank::network_policy(&policy.name, index), rule: id, action: Action::Allow as u32 };
+        let slot = RuleSlot {
+            rank: rank::network_policy(&policy.name, index),
+            rule: id,
+            action: Action::Allow as u32,
+        };
         let statement = Statement { slot, place: &rule.place, ports: rule.ports.as_deref() };
         let Some(peers) = &rule.peers else {
             self.any_peer(&statement);
@@ -245,7 +249,7 @@ impl<'a, 'n> Builder<'a, 'n> {
     }
 
     fn rows(&mut self, peer_group: u32, shapes: &[Shape], slot: RuleSlot) {
-        self.compiled.rows.extend(shapes.iter().map(|&Shape { port, protocol, shape }| {
+        self.compiled.rows.extend(shapes.iter().map(|&Shape { port, protocol, code: shape }| {
             (RuleKey { rule_set: self.rule_set, peer_group, port, protocol, shape }, slot)
         }));
     }
@@ -254,7 +258,7 @@ impl<'a, 'n> Builder<'a, 'n> {
         self.compiled.rows.sort_unstable();
         self.compiled.rows.dedup();
         self.compiled.groups.sort_unstable();
-        let groups = &mut self.numbering.groups;
+        let groups = &mut *self.numbering.groups;
         self.compiled.groups.dedup_by(|a, b| {
             let is_same = a == b;
             if is_same {
@@ -290,4 +294,3 @@ fn workloads(selector: &NamespacedSelector) -> Group {
         pods: selector.pods.clone(),
     }
 }
-

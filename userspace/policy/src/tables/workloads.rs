@@ -8,7 +8,7 @@ use windrose_abi::{PortKey, PortSlot};
 
 use crate::model::{Labels, Model, Namespace, Workload};
 
-use super::differences::{differences, is_same};
+use super::differences::{differences, shared_differences};
 use super::error::{CompileError, MAX_DEPTH, MAX_PATH_BYTES};
 use super::names::IdentityKey;
 use super::prefix::bits;
@@ -27,9 +27,11 @@ impl Compiler {
 
     /// Names carry no labels of their own: a namespace without workloads leaves no trace.
     pub(super) fn update_namespaces(&mut self, before: &Model, after: &Model) {
-        let is_same = |old: &Namespace, new: &Namespace| old.audit == new.audit && is_same(&old.labels, &new.labels);
-        for (name, old, new) in differences(&before.namespaces, &after.namespaces, is_same) {
-            let labels = |namespace: Option<&Namespace>| namespace.map(|namespace| Arc::clone(&namespace.labels));
+        let is_same = |old: &Namespace, new: &Namespace| old.audit == new.audit && old.labels == new.labels;
+        // Namespaces do not carry their name, so that no two are known to be one.
+        for (name, old, new) in differences(&before.namespaces, &after.namespaces, |_, _| false, is_same) {
+            let labels =
+                |namespace: Option<&Namespace>| namespace.map(|namespace| Arc::clone(&namespace.labels));
             let (from, to) = (labels(old), labels(new));
             if from != to {
                 self.members.relabel(name, to.as_ref());
@@ -43,7 +45,7 @@ impl Compiler {
     }
 
     pub(super) fn update_workloads(&mut self, before: &Model, after: &Model) {
-        let differences = differences(&before.workloads, &after.workloads, is_same);
+        let differences = shared_differences(&before.workloads, &after.workloads);
         // All that goes goes first: an address or a cgroup may move to another workload.
         let mut released = Vec::new();
         for (_, old, _) in &differences {
@@ -152,7 +154,8 @@ fn depth(path: &str) -> usize {
 fn ports(workload: &Workload, number: u32) -> BTreeMap<PortKey, BTreeSet<&str>> {
     let mut ports: BTreeMap<PortKey, BTreeSet<&str>> = BTreeMap::new();
     for port in &workload.ports {
-        let key = PortKey { workload: number, port: port.port, protocol: port.protocol.number(), reserved: 0 };
+        let key =
+            PortKey { workload: number, port: port.port, protocol: port.protocol.number(), reserved: 0 };
         ports.entry(key).or_default().insert(&port.name);
     }
     ports

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use windrose_policy::model::Model;
+use windrose_policy::model::{Model, NamedPort, Protocol};
 
 use super::generate::{self, Rng};
 
@@ -12,7 +12,7 @@ use super::generate::{self, Rng};
 pub(crate) fn edit(before: &Model, rng: &mut Rng) -> Model {
     let mut model = before.clone();
     let other = generate::model(rng.below(u64::MAX >> 32));
-    for _ in 0..1 + rng.below(3) {
+    for _ in 0..=rng.below(3) {
         edit_once(&mut model, &other, rng);
     }
     make_unique(&mut model);
@@ -97,4 +97,20 @@ fn make_unique(model: &mut Model) {
             Arc::make_mut(workload).addresses = kept;
         }
     }
+}
+
+/// A model that the tables cannot hold.
+pub(crate) fn break_limit(before: &Model, rng: &mut Rng) -> Model {
+    let mut model = before.clone();
+    let Some(workload) = pick(&mut model.workloads, rng) else { return model };
+    let workload = Arc::make_mut(workload);
+    match rng.below(3) {
+        0 => workload.cgroup = Some("a/".repeat(12) + "b"),
+        1 => workload.cgroup = Some("a".repeat(255)),
+        _ => {
+            let port = |n| NamedPort { name: format!("name-{n}"), port: 80, protocol: Protocol::Tcp };
+            workload.ports = (0..5).map(port).collect();
+        }
+    }
+    model
 }
