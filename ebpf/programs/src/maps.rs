@@ -1,6 +1,6 @@
 //! Every map, with the capacity it has until the agent configures another.
 
-use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type};
+use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use windrose_abi::{
@@ -12,8 +12,9 @@ use windrose_abi::{
 /// Entries are allocated when they are written: capacity costs only the buckets.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
+/// Mapped into the agent's memory: the word that flips is one store.
 #[btf_map]
-pub(crate) static CONTROL: Array<Control, 1> = Array::new();
+pub(crate) static CONTROL: Array<Control, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
 pub(crate) static CGROUPS: HashMap<u64, CgroupRow, 65536, ON_DEMAND> = HashMap::new();
 #[btf_map]

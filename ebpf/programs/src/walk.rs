@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_seq_write, bpf_skc
 use core::ffi::c_void;
 use windrose_abi::{ConnectionRow, Offsets, Phase};
 
-use crate::{account, connections, events};
+use crate::{account, case, connections, events, tables};
 
 /// Set by the loader from the running kernel's BTF.
 #[unsafe(no_mangle)]
@@ -74,8 +74,8 @@ struct WalkContext {
     value: *mut ConnectionRow,
 }
 
-/// Over every socket that has a row, in every network namespace: refreshes the row, samples its
-/// round-trip time, writes it out.
+/// Over every socket that has a row, in every network namespace: decides it under the policy in
+/// force, refreshes the row, samples its round-trip time, writes it out.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 pub fn walk_connections(ctx: *mut c_void) -> i32 {
@@ -89,6 +89,11 @@ pub fn walk_connections(ctx: *mut c_void) -> i32 {
     let row = unsafe { &mut *value };
     if row.phase != Phase::Open as u8 && row.phase != Phase::Opening as u8 {
         return 0;
+    }
+    if let Some((tables, _)) = tables::current()
+        && row.generation != tables.generation
+    {
+        case::decide_again(row, &tables);
     }
     refresh(sk, row);
     if let Some(edge) = account::edge(connections::edge_key(row)) {

@@ -5,12 +5,17 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use aya::maps::RingBuf;
 use aya::{Ebpf, EbpfLoader};
 
+use windrose_abi::{PeerListKey, PeerListRow};
+
 use crate::btf;
+use crate::control::ControlWord;
 use crate::error::DatapathError;
+use crate::events::Events;
 use crate::machine::Machine;
 use crate::maps::{Capacities, Maps};
 use crate::pins::Pins;
-use crate::programs::{self, ProgramStatus};
+use crate::programs;
+use crate::sys;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WINDROSE_OBJECT"));
 
@@ -29,6 +34,7 @@ pub struct Datapath {
     pub(crate) capacities: Capacities,
     pub(crate) ebpf: Ebpf,
     pub(crate) maps: Maps,
+    pub(crate) control: ControlWord,
     pub(crate) walk: OwnedFd,
     adopted: bool,
 }
@@ -64,10 +70,14 @@ impl Datapath {
         let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;
         programs::load(&mut ebpf)?;
         let maps = Maps::open(&pins)?;
-        let connections = crate::sys::open_pin(&pins.map("CONNECTIONS"))
+        let connections = sys::open_pin(&pins.map("CONNECTIONS"))
             .map_err(DatapathError::file(pins.map("CONNECTIONS")))?;
         let walk = programs::iterator(&ebpf, "walk_connections", connections.as_fd())?;
-        Ok(Self { machine, pins, capacities, ebpf, maps, walk, adopted })
+        let control = sys::open_pin(&pins.map("CONTROL")).map_err(DatapathError::file(pins.map("CONTROL")))?;
+        let control = ControlWord::map(control.as_fd())?;
+        // The empty list: the engine expects it (`Tables::peer_list`).
+        maps.peer_lists.put(&PeerListKey::ZERO, &PeerListRow::ZERO)?;
+        Ok(Self { machine, pins, capacities, ebpf, maps, control, walk, adopted })
     }
 
     /// Whether pins of an earlier agent were adopted.
@@ -85,13 +95,13 @@ impl Datapath {
         attached
     }
 
-    /// What the kernel says of each program.
-    pub fn programs(&self) -> Result<Vec<ProgramStatus>, DatapathError> {
-        programs::status(&self.ebpf)
+    /// The policy in force; 0 before the first.
+    pub fn generation(&self) -> u64 {
+        self.control.generation()
     }
 
     /// The ring buffer of events. One reader at a time; `None` when it was taken before.
-    pub fn take_events(&mut self) -> Option<RingBuf<aya::maps::MapData>> {
-        RingBuf::try_from(self.ebpf.take_map("EVENTS")?).ok()
+    pub fn take_events(&mut self) -> Option<Events> {
+        RingBuf::try_from(self.ebpf.take_map("EVENTS")?).ok().map(Events)
     }
 }

