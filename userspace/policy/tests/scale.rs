@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use windrose_abi::ControlSlot;
+use windrose_abi::rules::depths;
 use windrose_policy::model::{ClusterAction, Model, NetworkRule, PortMatch, Protocol};
 use windrose_policy::tables::{Changes, CompileError, Compiler, Settings};
 
@@ -167,7 +168,7 @@ fn limits_are_refused_with_their_numbers_and_places() {
 #[test]
 fn the_control_slot_tells_depths_and_audit() {
     let mut compiler = compiler();
-    assert_eq!(compiler.tables().control.cgroup_depths, 1 << 3);
+    assert_eq!(compiler.tables().control.cgroup_depths, depths(1 << 3));
     let settings = Settings { audit_all: true, ..Settings::default() };
     let model = Arc::clone(compiler.model());
     let changes = compiler.update(model, &settings).unwrap();

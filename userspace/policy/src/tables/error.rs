@@ -1,7 +1,7 @@
 //! Limits that a policy can pass.
 
 use windrose_abi::identity::MAX_GROUPS;
-use windrose_abi::rules::{MAX_ROWS, NAMES_PER_PORT, SETS_PER_ROW};
+use windrose_abi::rules::{MAX_CGROUP_DEPTH, MAX_ROWS, NAMES_PER_PORT, SETS_PER_ROW};
 
 use crate::model::{Direction, Workload};
 use crate::place::Place;
@@ -10,7 +10,7 @@ use crate::place::Place;
 pub const MAX_SETS: usize = MAX_ROWS as usize * SETS_PER_ROW;
 
 /// Most levels of a workload's cgroup below the root.
-pub(super) const MAX_DEPTH: usize = 12;
+pub(super) const MAX_DEPTH: usize = MAX_CGROUP_DEPTH as usize;
 
 /// Longest cgroup path, without slashes at its ends: it and a leading slash and a NUL are a key.
 pub(super) const MAX_PATH_BYTES: usize = 254;

@@ -1,8 +1,7 @@
 //! What follows from changed objects: memberships, lists, and the rows that name them.
 
-use std::collections::BTreeSet;
-
 use windrose_abi::identity::{IDENTITY_HOST, IDENTITY_WORLD, MAX_GROUPS};
+use windrose_abi::rules::depths;
 use windrose_abi::{AddressSlot, ControlSlot, PrefixSlot, WorkloadSlot};
 
 use crate::model::Direction;
@@ -179,8 +178,8 @@ impl Compiler {
 
     fn flush_control(&mut self) {
         self.depths.retain(|_, count| *count != 0);
-        let depths: BTreeSet<usize> =
-            self.depths.keys().copied().filter(|depth| *depth <= MAX_DEPTH).collect();
+        let levels = self.depths.keys().filter(|depth| **depth <= MAX_DEPTH);
+        let levels = levels.fold(0, |bits, depth| bits | 1 << depth);
         let mut flags = 0;
         if self.settings.audit_all {
             flags |= ControlSlot::AUDIT_ALL;
@@ -188,9 +187,7 @@ impl Compiler {
         if !self.tables.prefixes.is_empty() {
             flags |= ControlSlot::HAS_PREFIXES;
         }
-        let cgroup_depths =
-            windrose_abi::rules::depths(depths.into_iter().fold(0, |bits, depth| bits | 1 << depth));
-        let control = ControlSlot { cgroup_depths, flags, ..ControlSlot::ZERO };
+        let control = ControlSlot { cgroup_depths: depths(levels), flags, ..ControlSlot::ZERO };
         if control != self.tables.control {
             self.record.control.get_or_insert(self.tables.control);
             self.tables.control = control;
