@@ -57,6 +57,8 @@ layout! {
         /// The policy in force. 0: none yet, and nothing is decided. Its lowest bit chooses the
         /// slot that every row is read in.
         pub generation: u64,
+        /// A flow without packets for longer than this is forgotten; 0: never.
+        pub flow_idle_ns: u64,
         /// By generation.
         pub slots: [ControlSlot; 2],
     }

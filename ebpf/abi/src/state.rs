@@ -261,7 +261,7 @@ layout! {
         pub cgroup_root: u32,
         /// `cgroup_root.hierarchy_id`, int; 0 is cgroup v2.
         pub hierarchy_id: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// `sock_common.skc_flags`, unsigned long; bit 1 (`SOCK_DONE`): a FIN was received.
+        pub flags: u32,
     }
 }

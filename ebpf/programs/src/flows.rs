@@ -4,7 +4,7 @@ use windrose_abi::{Direction, DropReason, EdgeKey, EventKind, FlowKey, FlowRow, 
 use windrose_engine::Packet;
 
 use crate::case::{self, Case};
-use crate::{account, events, maps};
+use crate::{account, events, maps, sweep};
 
 /// What the state says about a packet.
 pub(crate) enum Known {
@@ -123,6 +123,7 @@ pub(crate) fn remember(case: &Case, packet: &Packet, bytes: u64, cookie: u64) ->
         return false;
     }
     begin(&key, &row);
+    sweep::arm();
     true
 }
 

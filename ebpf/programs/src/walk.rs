@@ -6,6 +6,9 @@ use windrose_abi::{ConnectionRow, Offsets, Phase};
 
 use crate::{account, case, connections, events, tables};
 
+/// Bit of `sk_flags` that `tcp_fin` alone sets.
+const SOCK_DONE: u32 = 1;
+
 /// Set by the loader from the running kernel's BTF.
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::ZERO;
@@ -49,7 +52,9 @@ pub(crate) fn refresh(sk: *mut c_void, row: &mut ConnectionRow) {
         };
     }
     row.bytes_sent = field!(bytes_sent, u64).wrapping_sub(field!(bytes_retrans, u64));
-    row.bytes_received = field!(bytes_received, u64);
+    // The kernel counts a received FIN as a byte (`tcp_rcv_nxt_update` in net/ipv4/tcp_input.c).
+    let fin = (field!(flags, u64) >> SOCK_DONE) & 1;
+    row.bytes_received = field!(bytes_received, u64).saturating_sub(fin);
     let segments_out = field!(segs_out, u32);
     let segments_in = field!(segs_in, u32);
     if segments_out != row.last_segments_out || segments_in != row.last_segments_in {

@@ -125,6 +125,6 @@ pub(crate) fn offsets() -> Result<Offsets, DatapathError> {
         kernfs_id: btf.of("kernfs_node", "id")?,
         cgroup_root: btf.of("cgroup", "root")?,
         hierarchy_id: btf.of("cgroup_root", "hierarchy_id")?,
-        reserved: 0,
+        flags: btf.of("sock_common", "skc_flags")?,
     })
 }

@@ -59,6 +59,12 @@ impl ControlWord {
         unsafe { (&raw mut (*self.0.as_ptr()).slots[slot(generation)]).write_volatile(settings) }
     }
 
+    /// Sets for how long a flow may be idle.
+    pub(crate) fn set_flow_idle_ns(&mut self, idle_ns: u64) {
+        // SAFETY: as above; the field is 8-aligned and programs read it whole.
+        unsafe { (&raw mut (*self.0.as_ptr()).flow_idle_ns).write_volatile(idle_ns) }
+    }
+
     /// Puts a generation in force. Everything written before is visible to who sees it.
     pub(crate) fn flip(&mut self, generation: u64) {
         self.word().store(generation, Ordering::Release);

@@ -22,7 +22,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WINDROSE_OBJECT"));
 /// Every map that is pinned.
 const PINNED: &[&str] = &[
     "CONTROL", "CGROUPS", "CGROUP_PATHS", "WORKLOADS", "ADDRESSES", "PREFIXES", "PEER_LISTS", "POLICY_SETS",
-    "RULE_SETS", "RULES", "PORT_NAMES", "CONNECTIONS", "FLOWS", "ORIGINS", "REFUSALS", "RECENT_REFUSALS", "EDGES",
+    "RULE_SETS", "RULES", "PORT_NAMES", "SWEEPER", "CONNECTIONS", "FLOWS", "ORIGINS", "REFUSALS", "RECENT_REFUSALS", "EDGES",
     "COUNTS", "EVENTS",
 ];
 

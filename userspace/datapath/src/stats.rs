@@ -93,17 +93,10 @@ impl Datapath {
         ])
     }
 
-    /// Forgets flows that have been idle for longer than `idle`; says how many.
-    pub fn sweep_flows(&self, idle: Duration) -> Result<usize, DatapathError> {
-        let oldest = sys::monotonic_ns().saturating_sub(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
-        let mut swept = 0;
-        for (key, row) in self.maps.flows.entries()? {
-            if row.active_ns < oldest {
-                self.maps.flows.delete(&key)?;
-                swept += 1;
-            }
-        }
-        Ok(swept)
+    /// Sets for how long a flow of a protocol without connections may be idle before the kernel
+    /// forgets it; it looks every 5 s. Zero: for ever.
+    pub fn set_flow_idle(&mut self, idle: Duration) {
+        self.control.set_flow_idle_ns(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// What the kernel says of each program.
