@@ -18,6 +18,7 @@ mod node;
 mod port;
 mod reader;
 mod selector;
+pub mod settings;
 mod workload;
 mod yaml;
 

@@ -13,3 +13,5 @@ pub mod tables;
 mod advice;
 mod bind;
 mod document;
+
+pub use document::settings;

@@ -7,7 +7,10 @@ use crate::decision::{Decision, Endpoint, Flow, FlowDecision, RuleRef, Verdict};
 use crate::model::{Direction, Model, ObjectName, Tier, Workload};
 
 mod matching;
+mod nearest;
 mod tier;
+
+pub use nearest::{Difference, Near, nearest, protocol_name};
 
 #[cfg(test)]
 mod tests;

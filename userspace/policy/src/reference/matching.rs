@@ -7,7 +7,7 @@ use crate::model::{
 };
 
 /// TCP, UDP and SCTP.
-const MATCHED: [u8; 3] = [6, 17, 132];
+pub(super) const MATCHED: [u8; 3] = [6, 17, 132];
 
 /// Whether a selector of namespaces and workloads selects this workload.
 pub(super) fn selects(model: &Model, selector: &NamespacedSelector, workload: &Workload) -> bool {
@@ -94,7 +94,7 @@ fn matches_ports(view: View<'_>, ports: Option<&[PortMatch]>, has_names: bool) -
     ports.is_none_or(|ports| ports.iter().any(|port| matches_port(view, port, has_names)))
 }
 
-fn matches_port(view: View<'_>, port: &PortMatch, has_names: bool) -> bool {
+pub(super) fn matches_port(view: View<'_>, port: &PortMatch, has_names: bool) -> bool {
     let flow = view.flow;
     match port {
         // (5) A missing port is every port of that protocol.
