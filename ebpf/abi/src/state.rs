@@ -263,5 +263,29 @@ layout! {
         pub hierarchy_id: u32,
         /// `sock_common.skc_flags`, unsigned long; bit 1 (`SOCK_DONE`): a FIN was received.
         pub flags: u32,
+        /// `sock.sk_cgrp_data.cgroup`, pointer.
+        pub sock_cgroup: u32,
+        /// `cgroup.level`, int.
+        pub cgroup_level: u32,
+        /// `cgroup.ancestors`, pointers by level.
+        pub cgroup_ancestors: u32,
+        /// `sock_common.skc_num`, u16 in host order.
+        pub local_port: u32,
+        /// `sock_common.skc_dport`, u16 in network order.
+        pub peer_port: u32,
+        /// `sock_common.skc_family`, u16.
+        pub family: u32,
+        /// `sock_common.skc_rcv_saddr`.
+        pub local_v4: u32,
+        /// `sock_common.skc_daddr`.
+        pub peer_v4: u32,
+        /// `sock_common.skc_v6_rcv_saddr`.
+        pub local_v6: u32,
+        /// `sock_common.skc_v6_daddr`.
+        pub peer_v6: u32,
+        /// `sock_common.skc_net.net`, pointer.
+        pub sock_net: u32,
+        /// `net.net_cookie`, u64.
+        pub net_cookie: u32,
     }
 }

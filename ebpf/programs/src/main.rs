@@ -5,6 +5,7 @@
 #![feature(core_intrinsics)]
 
 mod account;
+mod adopt;
 mod case;
 mod cgroup;
 mod connect;

@@ -33,8 +33,9 @@ pub(crate) fn of_skb(tables: &KernelTables, depths: u64, skb: *mut __sk_buff) ->
     find(tables, depths, |level| unsafe { bpf_skb_ancestor_cgroup_id(skb, level) })
 }
 
+/// The workload of the deepest level that has one; `id_at` gives cgroup ids by level.
 #[inline(always)]
-fn find(tables: &KernelTables, depths: u64, id_at: impl Fn(i32) -> u64) -> Option<Subject> {
+pub(crate) fn find(tables: &KernelTables, depths: u64, id_at: impl Fn(i32) -> u64) -> Option<Subject> {
     let mut list = depths;
     for _ in 0..MAX_CGROUP_DEPTH {
         let level = (list & 15) as i32;

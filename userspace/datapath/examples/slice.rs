@@ -24,6 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "e" => { for e in events.by_ref() { println!("{:?} {:?} {:?} {:?} rule {} origin {} {}:{} -> {}:{} bytes {}/{}", abi::EventKind::try_from(e.kind), abi::Direction::try_from(e.direction), abi::Verdict::try_from(e.verdict), abi::DropReason::try_from(e.reason), e.rule, e.origin, e.workload, e.local_port, e.peer_workload, e.peer_port, e.bytes_sent, e.bytes_received); } }
             "c" => { for c in d.connections()? { println!("{c:?}"); } for f in d.flows()? { println!("{f:?}") } }
             "s" => { println!("{:?} {:?}", d.counts()?, d.refusals()?); for p in d.programs()? { println!("{p:?}") } }
+            "i" => d.set_flow_idle(std::time::Duration::from_secs(1)),
+            "a" => println!("adopted in {:?}; ended {:?}", d.adopt_connections(), d.end_denied()),
             "x" => { println!("{}", pins.remove()?); break }
             _ => {}
         }

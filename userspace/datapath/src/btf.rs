@@ -126,5 +126,17 @@ pub(crate) fn offsets() -> Result<Offsets, DatapathError> {
         cgroup_root: btf.of("cgroup", "root")?,
         hierarchy_id: btf.of("cgroup_root", "hierarchy_id")?,
         flags: btf.of("sock_common", "skc_flags")?,
+        sock_cgroup: btf.of("sock", "sk_cgrp_data")?,
+        cgroup_level: btf.of("cgroup", "level")?,
+        cgroup_ancestors: btf.of("cgroup", "ancestors")?,
+        local_port: btf.of("sock_common", "skc_num")?,
+        peer_port: btf.of("sock_common", "skc_dport")?,
+        family: btf.of("sock_common", "skc_family")?,
+        local_v4: btf.of("sock_common", "skc_rcv_saddr")?,
+        peer_v4: btf.of("sock_common", "skc_daddr")?,
+        local_v6: btf.of("sock_common", "skc_v6_rcv_saddr")?,
+        peer_v6: btf.of("sock_common", "skc_v6_daddr")?,
+        sock_net: btf.of("sock_common", "skc_net")?,
+        net_cookie: btf.of("net", "net_cookie")?,
     })
 }

@@ -36,6 +36,7 @@ pub struct Datapath {
     pub(crate) maps: Maps,
     pub(crate) control: ControlWord,
     pub(crate) walk: OwnedFd,
+    pub(crate) adoption: OwnedFd,
     adopted: bool,
 }
 
@@ -72,12 +73,13 @@ impl Datapath {
         let maps = Maps::open(&pins)?;
         let connections = sys::open_pin(&pins.map("CONNECTIONS"))
             .map_err(DatapathError::file(pins.map("CONNECTIONS")))?;
-        let walk = programs::iterator(&ebpf, "walk_connections", connections.as_fd())?;
+        let walk = programs::iterator(&ebpf, "walk_connections", Some(connections.as_fd()))?;
+        let adoption = programs::iterator(&ebpf, "adopt_connections", None)?;
         let control = sys::open_pin(&pins.map("CONTROL")).map_err(DatapathError::file(pins.map("CONTROL")))?;
         let control = ControlWord::map(control.as_fd())?;
         // The empty list: the engine expects it (`Tables::peer_list`).
         maps.peer_lists.put(&PeerListKey::ZERO, &PeerListRow::ZERO)?;
-        Ok(Self { machine, pins, capacities, ebpf, maps, control, walk, adopted })
+        Ok(Self { machine, pins, capacities, ebpf, maps, control, walk, adoption, adopted })
     }
 
     /// Whether pins of an earlier agent were adopted.

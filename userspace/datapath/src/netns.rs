@@ -40,7 +40,9 @@ fn namespaces() -> Vec<PathBuf> {
 
 /// Runs `work` in each network namespace until it answers false, on a thread that ends after it: a
 /// thread that changed its namespace is not used for anything else.
-fn in_each<T: Send>(mut work: impl FnMut(u64) -> io::Result<(bool, T)> + Send) -> Result<Vec<T>, DatapathError> {
+pub(crate) fn in_each<T: Send>(
+    mut work: impl FnMut(u64) -> io::Result<(bool, T)> + Send,
+) -> Result<Vec<T>, DatapathError> {
     std::thread::scope(|scope| {
         scope
             .spawn(move || {

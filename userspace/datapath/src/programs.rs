@@ -43,6 +43,7 @@ pub(crate) const PROGRAMS: &[Spec] = &[
     Spec { name: "packet_ingress", hook: Hook::Cgroup(0) },
     Spec { name: "packet_egress", hook: Hook::Cgroup(1) },
     Spec { name: "walk_connections", hook: Hook::Iterator("bpf_sk_storage_map") },
+    Spec { name: "adopt_connections", hook: Hook::Iterator("tcp") },
 ];
 
 /// What the kernel says of one program.
@@ -124,8 +125,12 @@ pub(crate) fn attach(ebpf: &Ebpf, machine: &Machine, pins: &Pins) -> Result<(), 
     Ok(())
 }
 
-/// An iterator over a map, ready to be started.
-pub(crate) fn iterator(ebpf: &Ebpf, name: &'static str, map: BorrowedFd<'_>) -> Result<OwnedFd, DatapathError> {
+/// An iterator, ready to be started: over a map, or over what its program says.
+pub(crate) fn iterator(
+    ebpf: &Ebpf,
+    name: &'static str,
+    map: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, DatapathError> {
     sys::iterator_link(descriptor(ebpf, name)?, map)
         .map_err(DatapathError::call(format!("attaching iterator `{name}`")))
 }

@@ -77,17 +77,14 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, target: BorrowedFd<'_>, attac
         .call_for_fd(LINK_CREATE)
 }
 
-/// Makes an iterator over the elements of one map.
-pub(crate) fn iterator_link(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+/// Makes an iterator, over the elements of a map if there is one.
+pub(crate) fn iterator_link(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     const TRACE_ITER: u32 = 28;
+    let attr = Attr::new().fd(0, program.as_raw_fd()).u32(8, TRACE_ITER);
+    let Some(map) = map else { return { attr }.call_for_fd(LINK_CREATE) };
     // union bpf_iter_link_info { struct { __u32 map_fd; } map; ... }
     let info: [u32; 4] = [u32::from_ne_bytes(map.as_raw_fd().to_ne_bytes()), 0, 0, 0];
-    Attr::new()
-        .fd(0, program.as_raw_fd())
-        .u32(8, TRACE_ITER)
-        .u64(16, address_of(&info))
-        .u32(24, 16)
-        .call_for_fd(LINK_CREATE)
+    attr.u64(16, address_of(&info)).u32(24, 16).call_for_fd(LINK_CREATE)
 }
 
 /// Starts one walk of an iterator; reading the descriptor to its end runs it.
