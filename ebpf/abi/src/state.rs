@@ -75,6 +75,12 @@ impl ConnectionRow {
     pub const AUDITED: u32 = 1;
     /// The connection is older than enforcement.
     pub const FOUND: u32 = 2;
+    /// `peer_workload` is known by the sending socket, not by its address.
+    pub const BY_SOCKET: u32 = 4;
+    /// This end is remembered in `ORIGINS` for the other one.
+    pub const LENT: u32 = 8;
+    /// This end's address is its own.
+    pub const OWN: u32 = 16;
 }
 
 layout! {
@@ -112,6 +118,8 @@ layout! {
         pub packets_received: u64,
         /// Cookie of the socket that was seen first.
         pub cookie: u64,
+        /// Cookie of its network namespace.
+        pub netns: u64,
         /// The workload's own address.
         pub local: Address,
         /// The other end's workload; 0 is none.

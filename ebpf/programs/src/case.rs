@@ -18,6 +18,8 @@ pub struct Case {
     pub(crate) tables: KernelTables,
     pub(crate) question: Question,
     pub(crate) decision: Decision,
+    /// The peer's workload where its socket names it and its address does not; 0: the address does.
+    pub(crate) by_socket: u32,
 }
 
 impl Case {
@@ -40,6 +42,7 @@ impl Case {
                 port,
             },
             decision: Decision::plain(Outcome::deny(Origin::None, 0, DropReason::UnknownCode)),
+            by_socket: 0,
         }
     }
 
@@ -65,6 +68,17 @@ pub extern "C" fn judge_case(case: *mut Case, peer: *const Address) -> i32 {
     // SAFETY: checked above; the only caller passes exclusive and live references.
     let (case, peer) = unsafe { (&mut *case, &*peer) };
     case.question.peer = resolve(&case.tables, peer);
+    if case.by_socket != 0
+        && let Some(slot) = case.tables.workload(case.by_socket)
+    {
+        case.question.peer = Peer {
+            workload: case.by_socket,
+            identity: slot.identity,
+            peer_list: slot.peer_list,
+            is_host: false,
+            is_loopback: false,
+        };
+    }
     case.decision = decide(&case.tables, &case.question);
     0
 }
@@ -157,6 +171,9 @@ pub(crate) fn decide_again(row: &mut ConnectionRow, tables: &KernelTables) {
     };
     let subject = Subject { workload: row.workload, slot };
     let mut case = Case::new(*tables, subject, direction, windrose_abi::codes::protocol::TCP, port);
+    if row.flags & ConnectionRow::BY_SOCKET != 0 {
+        case.by_socket = row.peer_workload;
+    }
     judge(&mut case, &row.peer);
     write_decision(row, &case);
 }

@@ -1,10 +1,14 @@
 //! State of protocols without connections: who sent first is remembered, so that replies pass.
 
-use windrose_abi::{Direction, DropReason, EdgeKey, EventKind, FlowKey, FlowRow, Verdict};
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie};
+use windrose_abi::{
+    ConnectionRow, Direction, DropReason, EdgeKey, EventKind, FlowKey, FlowRow, OriginKey, Verdict,
+};
 use windrose_engine::Packet;
 
 use crate::case::{self, Case};
-use crate::{account, events, maps, sweep};
+use crate::{account, events, maps, origins, sweep};
 
 /// What the state says about a packet.
 pub(crate) enum Known {
@@ -75,6 +79,9 @@ fn ask_again(case: &mut Case, packet: &Packet, row: &mut FlowRow) {
     let port = if sent == began_here { packet.destination_port } else { packet.source_port };
     case.question.direction = if began_here { Direction::Egress } else { Direction::Ingress };
     case.question.port = port_of_policy(case.question.protocol, port);
+    if row.flags & ConnectionRow::BY_SOCKET as u8 != 0 {
+        case.by_socket = row.peer_workload;
+    }
     case::judge(case, if sent { &packet.destination } else { &packet.source });
     if case.is_denied() {
         return;
@@ -94,7 +101,7 @@ pub(crate) fn port_of_policy(protocol: u8, port: u16) -> u16 {
 
 /// Remembers an allowed flow and its first packet. False: no room.
 #[inline(never)]
-pub(crate) fn remember(case: &Case, packet: &Packet, bytes: u64, cookie: u64) -> bool {
+pub(crate) fn remember(skb: *mut __sk_buff, case: &Case, packet: &Packet, bytes: u64, lent: bool) -> bool {
     let sent = matches!(case.question.direction, Direction::Egress);
     let key = key_of(case.question.subject, packet, sent);
     let now = events::now();
@@ -109,7 +116,10 @@ pub(crate) fn remember(case: &Case, packet: &Packet, bytes: u64, cookie: u64) ->
         row.bytes_received = bytes;
         row.packets_received = 1;
     }
-    row.cookie = cookie;
+    // SAFETY: the helper takes this program's context.
+    row.cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
+    // SAFETY: as above.
+    row.netns = unsafe { bpf_get_netns_cookie(skb.cast()) };
     row.local = if sent { packet.source } else { packet.destination };
     row.peer_workload = case.question.peer.workload;
     row.identity = case.question.slot.identity;
@@ -118,7 +128,16 @@ pub(crate) fn remember(case: &Case, packet: &Packet, bytes: u64, cookie: u64) ->
     row.direction = case.question.direction as u8;
     row.verdict = Verdict::Allow as u8;
     row.origin = case.decision.enforced.origin as u8;
-    row.flags = u8::from(case.decision.would_be().is_some());
+    row.flags = 0;
+    if case.decision.would_be().is_some() {
+        row.flags |= ConnectionRow::AUDITED as u8;
+    }
+    if case.by_socket != 0 {
+        row.flags |= ConnectionRow::BY_SOCKET as u8;
+    }
+    if lent {
+        row.flags |= ConnectionRow::LENT as u8;
+    }
     if maps::FLOWS.insert(&key, &row, 0).is_err() {
         return false;
     }
@@ -139,6 +158,9 @@ fn begin(key: &FlowKey, row: &FlowRow) {
 /// Moves a flow's counters to its edge and reports its end. The caller removes it.
 #[inline(never)]
 pub(crate) fn end(key: &FlowKey, row: &FlowRow, kind: EventKind) {
+    if row.flags & ConnectionRow::LENT as u8 != 0 {
+        take_back(key, row);
+    }
     let late = matches!(kind, EventKind::EndedLate);
     if let Some(edge) = account::edge(edge_key(key, row)) {
         // SAFETY: a live entry.
@@ -152,6 +174,18 @@ pub(crate) fn end(key: &FlowKey, row: &FlowRow, kind: EventKind) {
         account::lifetime(edge, row.active_ns.saturating_sub(row.start_ns));
     }
     events::flow(kind, key, row, if late { DropReason::LateDenial } else { DropReason::None });
+}
+
+#[inline(never)]
+fn take_back(key: &FlowKey, row: &FlowRow) {
+    let _ = maps::ORIGINS.remove(&OriginKey {
+        source: row.local,
+        destination: key.peer,
+        source_port: key.local_port,
+        destination_port: key.peer_port,
+        protocol: key.protocol,
+        netns: origins::scope(&row.local, row.netns),
+    });
 }
 
 #[inline(always)]

@@ -13,6 +13,7 @@ mod connections;
 mod events;
 mod flows;
 mod maps;
+mod origins;
 mod skb;
 mod sockops;
 mod subject;

@@ -12,6 +12,7 @@ use windrose_engine::{Bytes, Kind, Packet, Tables as _, packet};
 use crate::account::{self, Count};
 use crate::case::{self, Case, Scene};
 use crate::flows::{self, Known};
+use crate::origins::{self, Source};
 use crate::subject::Subject;
 use crate::tables::KernelTables;
 use crate::{connections, maps, subject, tables};
@@ -20,6 +21,8 @@ const DROP: i32 = 0;
 const PASS: i32 = 1;
 /// The packet is of no workload's socket.
 const NOBODY: i32 = 2;
+/// No verdict yet.
+const GO_ON: i32 = 3;
 
 const STREAM: u32 = 1; // SOCK_STREAM
 const LISTEN: u32 = 10; // TCP_LISTEN
@@ -92,7 +95,17 @@ fn sent_by_tcp(skb: *mut __sk_buff, sk: *mut bpf_sock) -> i32 {
     match state(sk) {
         // Its SYN-ACKs answer what ingress let in.
         LISTEN | NEW_SYN_RECV => PASS,
-        SYN_SENT if connections::get(sk).is_none() => opening(skb, sk, &tables, depths),
+        SYN_SENT => {
+            if connections::get(sk).is_none() && opening(skb, sk, &tables, depths) == DROP {
+                return DROP;
+            }
+            let Some(row) = connections::get(sk) else { return PASS };
+            // SAFETY: the sender holds the socket locked.
+            if check_source(skb, unsafe { &mut *row }, &tables, depths) == DROP {
+                return DROP;
+            }
+            of_connection(sk, &tables)
+        }
         _ => of_connection(sk, &tables),
     }
 }
@@ -170,6 +183,12 @@ fn scene_of(skb: *mut __sk_buff, parsed: &Packet, sent: bool) -> Scene {
 fn judge(skb: *mut __sk_buff, case: &mut Case, parsed: &Packet) -> bool {
     let sent = matches!(case.question.direction, Direction::Egress);
     case::judge(case, if sent { &parsed.destination } else { &parsed.source });
+    if case.question.peer.is_host && !sent {
+        case.by_socket = origins::of_packet(skb, parsed);
+        if case.by_socket != 0 {
+            case::judge(case, &parsed.source);
+        }
+    }
     if case.is_denied() || case.decision.would_be().is_some() {
         report(skb, case, parsed);
     }
@@ -226,19 +245,15 @@ fn drop_because(workload: u32, direction: Direction, reason: DropReason) -> i32 
     DROP
 }
 
-/// A SYN on its way out. connect has decided it, unless the attempt is older than enforcement.
+/// A SYN that connect has not decided: the attempt is older than enforcement.
 #[inline(never)]
 fn opening(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, depths: u64) -> i32 {
     let mut case = Case::new(*tables, Subject::NOBODY, Direction::Egress, protocol::TCP, 0);
-    if !find_subject(skb, depths, &mut case) {
-        return PASS;
-    }
     let mut parsed = Packet::EMPTY;
-    if !parse_at(skb, 0, &mut parsed) {
-        return drop_because(case.question.subject, Direction::Egress, DropReason::Unparsable);
+    match begin(skb, depths, &mut case, &mut parsed) {
+        GO_ON => {}
+        verdict => return verdict,
     }
-    case.question.protocol = parsed.protocol;
-    case.question.port = parsed.destination_port;
     if !judge(skb, &mut case, &parsed) {
         return DROP;
     }
@@ -251,6 +266,47 @@ fn opening(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, depths
     PASS
 }
 
+/// The source address of a connection that opens is known with its first SYN: it must be the
+/// workload's own, or nobody's.
+#[inline(never)]
+fn check_source(skb: *mut __sk_buff, row: &mut ConnectionRow, tables: &KernelTables, depths: u64) -> i32 {
+    if row.flags & (ConnectionRow::LENT | ConnectionRow::OWN) != 0 {
+        return PASS;
+    }
+    let mut case = Case::new(*tables, Subject::NOBODY, Direction::Egress, protocol::TCP, 0);
+    let mut parsed = Packet::EMPTY;
+    match begin(skb, depths, &mut case, &mut parsed) {
+        GO_ON => {}
+        verdict => return verdict,
+    }
+    match origins::lend(skb, &case, &parsed) {
+        Source::Own => row.flags |= ConnectionRow::OWN,
+        Source::Lent => row.flags |= ConnectionRow::LENT,
+        Source::Foreign => {
+            return drop_because(case.question.subject, Direction::Egress, DropReason::Spoofed);
+        }
+        Source::NoRoom => {
+            account::no_room(&case);
+            return DROP;
+        }
+    }
+    PASS
+}
+
+/// Finds the subject and parses; a verdict, or [`GO_ON`].
+#[inline(always)]
+fn begin(skb: *mut __sk_buff, depths: u64, case: &mut Case, parsed: &mut Packet) -> i32 {
+    if !find_subject(skb, depths, case) {
+        return PASS;
+    }
+    if !parse_at(skb, 0, parsed) {
+        return drop_because(case.question.subject, case.question.direction, DropReason::Unparsable);
+    }
+    case.question.protocol = parsed.protocol;
+    case.question.port = parsed.destination_port;
+    GO_ON
+}
+
 #[inline(never)]
 fn keep(skb: *mut __sk_buff, row: &mut ConnectionRow, case: &Case, parsed: &Packet) {
     case::fill(row, case, &scene_of(skb, parsed, true), Phase::Opening);
@@ -261,18 +317,14 @@ fn keep(skb: *mut __sk_buff, row: &mut ConnectionRow, case: &Case, parsed: &Pack
 #[inline(never)]
 fn accepting(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, depths: u64) -> i32 {
     let mut case = Case::new(*tables, Subject::NOBODY, Direction::Ingress, protocol::TCP, 0);
-    if !find_subject(skb, depths, &mut case) {
-        return PASS;
-    }
     let mut parsed = Packet::EMPTY;
-    if !parse_at(skb, 0, &mut parsed) {
-        return drop_because(case.question.subject, Direction::Ingress, DropReason::Unparsable);
+    match begin(skb, depths, &mut case, &mut parsed) {
+        GO_ON => {}
+        verdict => return verdict,
     }
     if parsed.tcp_flags & (TCP_SYN | TCP_ACK) != TCP_SYN {
         return PASS;
     }
-    case.question.protocol = parsed.protocol;
-    case.question.port = parsed.destination_port;
     if !judge(skb, &mut case, &parsed) {
         return DROP;
     }
@@ -341,12 +393,30 @@ fn without_connection(skb: *mut __sk_buff, sent: bool) -> i32 {
     if !judge(skb, &mut case, &parsed) {
         return DROP;
     }
-    // SAFETY: the helper takes this program's context.
-    let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    if flows::remember(&case, &parsed, bytes, cookie) {
+    admit(skb, &case, &parsed, bytes)
+}
+
+/// Remembers a flow with its first packet, and its sender where the address does not name it.
+#[inline(never)]
+fn admit(skb: *mut __sk_buff, case: &Case, parsed: &Packet, bytes: u64) -> i32 {
+    let mut lent = false;
+    if matches!(case.question.direction, Direction::Egress) {
+        match origins::lend(skb, case, parsed) {
+            Source::Own => {}
+            Source::Lent => lent = true,
+            Source::Foreign => {
+                return drop_because(case.question.subject, Direction::Egress, DropReason::Spoofed);
+            }
+            Source::NoRoom => {
+                account::no_room(case);
+                return DROP;
+            }
+        }
+    }
+    if flows::remember(skb, case, parsed, bytes, lent) {
         return PASS;
     }
-    account::no_room(&case);
+    account::no_room(case);
     DROP
 }
 

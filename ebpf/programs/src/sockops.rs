@@ -7,9 +7,12 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set};
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
-use windrose_abi::{Address, ConnectionRow, Direction, DropReason, EventKind, Phase, Verdict};
+use windrose_abi::codes::protocol;
+use windrose_abi::{
+    Address, ConnectionRow, Direction, DropReason, EventKind, Origin, OriginKey, Phase, Verdict,
+};
 
-use crate::{account, case, connections, events, tables, walk};
+use crate::{account, case, connections, events, maps, origins, tables, walk};
 
 const AF_INET: u32 = 2;
 const TCP_CLOSE: u32 = 7;
@@ -84,6 +87,14 @@ fn established(ops: *mut bpf_sock_ops, accepted: bool) {
         // SAFETY: as above.
         row.netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
         case::decide_again(row, &tables);
+        if row.origin == Origin::Host as u8 {
+            let workload = opener(row);
+            if workload != 0 {
+                row.peer_workload = workload;
+                row.flags |= ConnectionRow::BY_SOCKET;
+                case::decide_again(row, &tables);
+            }
+        }
     } else {
         // After service translation the peer is the endpoint, not what connect was called with.
         describe(ops, row);
@@ -100,6 +111,36 @@ fn established(ops: *mut bpf_sock_ops, accepted: bool) {
     events::connection(EventKind::Opened, row, DropReason::None);
 }
 
+/// The workload whose socket opened a connection from an address that says "the host"; 0 is none.
+#[inline(never)]
+fn opener(row: &ConnectionRow) -> u32 {
+    origins::find(&origin_key(row.peer, row.peer_port, row.local, row.local_port, row.netns))
+}
+
+#[inline(always)]
+fn origin_key(
+    source: Address,
+    source_port: u16,
+    destination: Address,
+    destination_port: u16,
+    netns: u64,
+) -> OriginKey {
+    OriginKey {
+        source,
+        destination,
+        source_port,
+        destination_port,
+        protocol: u32::from(protocol::TCP),
+        netns: origins::scope(&source, netns),
+    }
+}
+
+#[inline(never)]
+fn take_back(row: &ConnectionRow) {
+    let key = origin_key(row.local, row.local_port, row.peer, row.peer_port, row.netns);
+    let _ = maps::ORIGINS.remove(&key);
+}
+
 #[inline(always)]
 fn changed(ops: *mut bpf_sock_ops) {
     // SAFETY: the kernel passes a live context; argument 1 is the new state.
@@ -110,6 +151,9 @@ fn changed(ops: *mut bpf_sock_ops) {
     let Some(row) = connections::get(sk) else { return };
     // SAFETY: as above.
     let row = unsafe { &mut *row };
+    if row.flags & ConnectionRow::LENT != 0 {
+        take_back(row);
+    }
     if row.phase != Phase::Open as u8 {
         return;
     }

@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "s" => { println!("{:?} {:?}", d.counts()?, d.refusals()?); for p in d.programs()? { println!("{p:?}") } }
             "i" => d.set_flow_idle(std::time::Duration::from_secs(1)),
             "a" => println!("adopted in {:?}; ended {:?}", d.adopt_connections(), d.end_denied()),
+            "z" => {}
             "x" => { println!("{}", pins.remove()?); break }
             _ => {}
         }
