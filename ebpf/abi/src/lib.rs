@@ -1,6 +1,6 @@
 //! Every byte that crosses the boundary between kernel and userspace, and the version of it.
 //!
-//! A type reaches a map only through [`layout!`], which refuses padding, `bool`, `enum` and
+//! A type reaches a map only through the macro `layout!`, which refuses padding, `bool`, `enum` and
 //! `Option`. Codes are `u8` or `u32` with a `TryFrom`; they are appended, never renumbered.
 #![no_std]
 
@@ -20,10 +20,12 @@ pub use identity::{
     PrefixSlot, WorkloadRow, WorkloadSlot,
 };
 pub use rules::{
-    Control, ControlSlot, PolicySetKey, PolicySetRow, PortKey, PortRow, PortSlot, RuleKey, RuleRow, RuleSetRow,
-    RuleSetSlot, RuleSlot,
+    Control, ControlSlot, PolicySetKey, PolicySetRow, PortKey, PortRow, PortSlot, RuleKey, RuleRow,
+    RuleSetRow, RuleSetSlot, RuleSlot,
 };
-pub use state::{ConnectionRow, EdgeKey, EdgeRow, FlowKey, FlowRow, Offsets, OriginKey, OriginRow, RefusalKey};
+pub use state::{
+    ConnectionRow, EdgeKey, EdgeRow, FlowKey, FlowRow, Offsets, OriginKey, OriginRow, RefusalKey,
+};
 
 /// Version of every layout in this crate and of the names of the maps. An agent refuses pins of
 /// another version by name.

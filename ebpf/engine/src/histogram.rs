@@ -39,7 +39,9 @@ mod tests {
 
     #[test]
     fn a_value_falls_into_the_bucket_of_its_highest_bit() {
-        for (value, expected) in [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (1023, 9), (1024, 10), (u64::MAX, 31)] {
+        for (value, expected) in
+            [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (1023, 9), (1024, 10), (u64::MAX, 31)]
+        {
             assert_eq!(bucket(value), expected, "{value}");
         }
         for bit in 0..32 {

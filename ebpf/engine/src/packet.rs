@@ -132,7 +132,9 @@ fn ipv4<B: Bytes>(bytes: &B, at: u32) -> Result<Network, ParseError> {
     let is_fragment = fragment & 0x3fff != 0;
     Ok(Network {
         source: Address::from_v4_word(u32::from_ne_bytes([header[12], header[13], header[14], header[15]])),
-        destination: Address::from_v4_word(u32::from_ne_bytes([header[16], header[17], header[18], header[19]])),
+        destination: Address::from_v4_word(u32::from_ne_bytes([
+            header[16], header[17], header[18], header[19],
+        ])),
         protocol: header[9],
         transport: at + words * 4,
         fragment_offset,
@@ -218,7 +220,8 @@ fn transport<B: Bytes>(bytes: &B, network: &Network) -> Result<Packet, ParseErro
             let header = bytes.read::<4>(network.transport).ok_or(ParseError::Truncated)?;
             packet.source_port = u16::from_be_bytes([header[0], header[1]]);
             packet.destination_port = u16::from_be_bytes([header[2], header[3]]);
-            packet.payload = offset(network.transport + if network.protocol == protocol::UDP { 8 } else { 12 });
+            packet.payload =
+                offset(network.transport + if network.protocol == protocol::UDP { 8 } else { 12 });
         }
         protocol::ICMP | protocol::ICMPV6 => {
             let header = bytes.read::<8>(network.transport).ok_or(ParseError::Truncated)?;

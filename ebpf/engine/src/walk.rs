@@ -13,6 +13,13 @@ use windrose_abi::{Action, DropReason, Origin, PortKey, PortSlot, RuleKey, RuleS
 use crate::decide::{Outcome, has_ports};
 use crate::tables::{Step, Tables};
 
+#[expect(clippy::cast_possible_truncation, reason = "16")]
+const SETS: u32 = SETS_PER_ROW as u32;
+#[expect(clippy::cast_possible_truncation, reason = "16")]
+const GROUPS: u32 = GROUPS_PER_ROW as u32;
+#[expect(clippy::cast_possible_truncation, reason = "12")]
+const PROBES: u32 = PROBES_PER_WORD as u32;
+
 /// Ends a list of shapes.
 const END: u8 = 31;
 
@@ -31,6 +38,7 @@ fn keep_lower(best: &mut RuleSlot, row: &RuleSlot) {
 
 /// State of the outer loop, over the rule sets of a policy set, which come in the order of their
 /// tiers.
+#[expect(clippy::struct_excessive_bools, reason = "bytes of one word of a small frame")]
 pub(crate) struct Walk<T: Tables> {
     tables: T,
     set: u32,
@@ -106,7 +114,7 @@ impl<T: Tables> Walk<T> {
     #[inline(always)]
     pub(crate) fn run(&mut self) -> Outcome {
         let tables = self.tables;
-        tables.repeat(MAX_ROWS * SETS_PER_ROW as u32, self);
+        tables.repeat(MAX_ROWS * SETS, self);
         if self.torn {
             return Outcome::deny(Origin::None, 0, DropReason::TornTables);
         }
@@ -177,7 +185,7 @@ impl<T: Tables> Walk<T> {
         self.peer_row = self.first_peer_row;
         if self.peer_row.count != 0 {
             let tables = self.tables;
-            tables.repeat(MAX_ROWS * GROUPS_PER_ROW as u32, &mut OverPeers(self));
+            tables.repeat(MAX_ROWS * GROUPS, &mut OverPeers(self));
         }
         true
     }
@@ -191,7 +199,7 @@ impl<T: Tables> Walk<T> {
         self.list = self.probes[0];
         self.group = group;
         let tables = self.tables;
-        tables.repeat(2 * PROBES_PER_WORD as u32, &mut OverShapes(self));
+        tables.repeat(2 * PROBES, &mut OverShapes(self));
     }
 
     #[inline(always)]
@@ -212,9 +220,8 @@ impl<T: Tables> Walk<T> {
             }
             return;
         }
-        let mask = (0xffff_0000_u32 >> (shape & 31)) & 0xffff;
-        #[expect(clippy::cast_possible_truncation, reason = "masked to 16 bits")]
-        self.probe(shape, self.port.port & mask as u16, self.port.protocol);
+        let mask = (0xffff_0000_u32 >> (shape & 31)).to_le_bytes();
+        self.probe(shape, self.port.port & u16::from_le_bytes([mask[0], mask[1]]), self.port.protocol);
     }
 
     #[inline(always)]
@@ -229,21 +236,21 @@ impl<T: Tables> Walk<T> {
 impl<T: Tables> Step for Walk<T> {
     #[inline(always)]
     fn step(&mut self, turn: u32) -> bool {
-        let n = turn as usize % SETS_PER_ROW;
+        let n = turn % SETS;
         if n == 0 && turn != 0 {
             if self.set_row.more == 0 {
                 return false;
             }
-            let Some(row) = self.tables.policy_set(self.set, turn / SETS_PER_ROW as u32) else {
+            let Some(row) = self.tables.policy_set(self.set, turn / SETS) else {
                 self.torn = true;
                 return false;
             };
             self.set_row = row;
         }
-        if n as u32 >= self.set_row.count {
+        if n >= self.set_row.count {
             return false;
         }
-        self.enter(self.set_row.rule_sets[n])
+        self.enter(self.set_row.rule_sets[n as usize])
     }
 }
 
@@ -251,21 +258,21 @@ impl<T: Tables> Step for OverPeers<'_, T> {
     #[inline(always)]
     fn step(&mut self, turn: u32) -> bool {
         let walk = &mut *self.0;
-        let n = turn as usize % GROUPS_PER_ROW;
+        let n = turn % GROUPS;
         if n == 0 && turn != 0 {
             if walk.peer_row.more == 0 {
                 return false;
             }
-            let Some(row) = walk.tables.peer_list(walk.peer_list, turn / GROUPS_PER_ROW as u32) else {
+            let Some(row) = walk.tables.peer_list(walk.peer_list, turn / GROUPS) else {
                 walk.torn = true;
                 return false;
             };
             walk.peer_row = row;
         }
-        if n as u32 >= walk.peer_row.count {
+        if n >= walk.peer_row.count {
             return false;
         }
-        walk.probe_group(walk.peer_row.groups[n]);
+        walk.probe_group(walk.peer_row.groups[n as usize]);
         true
     }
 }
@@ -274,7 +281,7 @@ impl<T: Tables> Step for OverShapes<'_, T> {
     #[inline(always)]
     fn step(&mut self, turn: u32) -> bool {
         let walk = &mut *self.0;
-        if turn == PROBES_PER_WORD as u32 {
+        if turn == PROBES {
             walk.list = walk.probes[1];
         }
         let shape = (walk.list & 31) as u8;

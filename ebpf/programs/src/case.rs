@@ -90,7 +90,6 @@ pub(crate) struct Scene {
     pub(crate) peer: Address,
     pub(crate) local_port: u16,
     pub(crate) peer_port: u16,
-    pub(crate) zero: u32,
     pub(crate) cookie: u64,
     pub(crate) netns: u64,
 }

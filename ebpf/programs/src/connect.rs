@@ -44,9 +44,7 @@ fn v4_of(ctx: *mut bpf_sock_addr) -> Address {
 fn v6_of(ctx: *mut bpf_sock_addr) -> Address {
     // SAFETY: as above. Word by word: the verifier admits only 4-byte reads of this field.
     unsafe {
-        Address {
-            words: [(*ctx).user_ip6[0], (*ctx).user_ip6[1], (*ctx).user_ip6[2], (*ctx).user_ip6[3]],
-        }
+        Address { words: [(*ctx).user_ip6[0], (*ctx).user_ip6[1], (*ctx).user_ip6[2], (*ctx).user_ip6[3]] }
     }
 }
 
@@ -64,7 +62,6 @@ fn scene_of(ctx: *mut bpf_sock_addr, peer: &Address, local_port: u16) -> Scene {
         peer: *peer,
         local_port,
         peer_port: port_of(ctx),
-        zero: 0,
         // SAFETY: the helper takes this program's context.
         cookie: unsafe { bpf_get_socket_cookie(ctx.cast()) },
         // SAFETY: as above.

@@ -120,7 +120,12 @@ pub(crate) fn connection(kind: EventKind, row: &ConnectionRow, reason: DropReaso
 
 /// Reports a flow without a connection.
 #[inline(never)]
-pub(crate) fn flow(kind: EventKind, key: &windrose_abi::FlowKey, row: &windrose_abi::FlowRow, reason: DropReason) {
+pub(crate) fn flow(
+    kind: EventKind,
+    key: &windrose_abi::FlowKey,
+    row: &windrose_abi::FlowRow,
+    reason: DropReason,
+) {
     emit(|event| {
         // SAFETY: as above.
         let event = unsafe { &mut *event };

@@ -4,9 +4,9 @@ use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use windrose_abi::{
-    Address, AddressRow, CgroupPath, CgroupRow, ConnectionRow, Control, EdgeKey, EdgeRow, Event, FlowKey, FlowRow,
-    OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortRow, PrefixRow,
-    RefusalKey, RuleKey, RuleRow, RuleSetRow, WorkloadRow,
+    Address, AddressRow, CgroupPath, CgroupRow, ConnectionRow, Control, EdgeKey, EdgeRow, Event, FlowKey,
+    FlowRow, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortRow,
+    PrefixRow, RefusalKey, RuleKey, RuleRow, RuleSetRow, WorkloadRow,
 };
 
 /// Entries are allocated when they are written: capacity costs only the buckets.

@@ -1,7 +1,9 @@
 //! Every packet that a socket sends or is about to receive.
 
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
-use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_load_bytes};
+use aya_ebpf::helpers::generated::{
+    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_load_bytes,
+};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use windrose_abi::codes::protocol;
@@ -37,8 +39,9 @@ impl Bytes for SkbBytes {
     fn read<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         let mut bytes = [0_u8; N];
         // SAFETY: `bytes` has room for the N bytes asked for.
-        let result =
-            unsafe { bpf_skb_load_bytes(self.0.cast::<core::ffi::c_void>(), at, bytes.as_mut_ptr().cast(), N as u32) };
+        let result = unsafe {
+            bpf_skb_load_bytes(self.0.cast::<core::ffi::c_void>(), at, bytes.as_mut_ptr().cast(), N as u32)
+        };
         (result == 0).then_some(bytes)
     }
 }
@@ -170,7 +173,6 @@ fn scene_of(skb: *mut __sk_buff, parsed: &Packet, sent: bool) -> Scene {
         peer: if sent { parsed.destination } else { parsed.source },
         local_port: if sent { parsed.source_port } else { parsed.destination_port },
         peer_port: if sent { parsed.destination_port } else { parsed.source_port },
-        zero: 0,
         // SAFETY: the helper takes this program's context.
         cookie: unsafe { bpf_get_socket_cookie(skb.cast()) },
         // SAFETY: as above.

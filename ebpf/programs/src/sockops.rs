@@ -179,7 +179,10 @@ fn finish(row: &mut ConnectionRow) {
         account::rtt(edge, row.srtt_us);
         account::lifetime(edge, events::now().saturating_sub(row.start_ns));
     }
-    let (kind, reason) =
-        if late { (EventKind::EndedLate, DropReason::LateDenial) } else { (EventKind::Closed, DropReason::None) };
+    let (kind, reason) = if late {
+        (EventKind::EndedLate, DropReason::LateDenial)
+    } else {
+        (EventKind::Closed, DropReason::None)
+    };
     events::connection(kind, row, reason);
 }

@@ -3,8 +3,8 @@
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
 use windrose_abi::{
-    Address, AddressSlot, ControlSlot, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortSlot,
-    PrefixSlot, RuleKey, RuleSetSlot, RuleSlot, WorkloadSlot,
+    Address, AddressSlot, ControlSlot, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey,
+    PortSlot, PrefixSlot, RuleKey, RuleSetSlot, RuleSlot, WorkloadSlot,
 };
 use windrose_engine::{Step, Tables};
 

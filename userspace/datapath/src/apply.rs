@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use windrose_abi::identity::{CGROUP_PATH_BYTES, GROUPS_PER_ROW};
 use windrose_abi::rules::SETS_PER_ROW;
 use windrose_abi::{
-    AddressRow, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortRow, PrefixKey,
-    PrefixRow, PrefixSlot, RuleRow, RuleSetRow, WorkloadRow, slot,
+    AddressRow, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortRow,
+    PrefixKey, PrefixRow, PrefixSlot, RuleRow, RuleSetRow, WorkloadRow, slot,
 };
 use windrose_policy::tables::{Change, Changes, Tables};
 
@@ -257,23 +257,37 @@ fn rows_of(entries: usize, per_row: usize) -> u32 {
     u32::try_from(entries.div_ceil(per_row)).unwrap_or(u32::MAX)
 }
 
-fn put_peer_list(table: &Table<PeerListKey, PeerListRow>, list: u32, groups: &[u32]) -> Result<(), DatapathError> {
+fn put_peer_list(
+    table: &Table<PeerListKey, PeerListRow>,
+    list: u32,
+    groups: &[u32],
+) -> Result<(), DatapathError> {
     // The first row is written last: a list that can be found is whole.
     for (n, chunk) in groups.chunks(GROUPS_PER_ROW).enumerate().rev() {
         let more = (n + 1) * GROUPS_PER_ROW < groups.len();
-        let mut row =
-            PeerListRow { count: rows_of(chunk.len(), 1), more: u32::from(more), groups: [0; GROUPS_PER_ROW] };
+        let mut row = PeerListRow {
+            count: rows_of(chunk.len(), 1),
+            more: u32::from(more),
+            groups: [0; GROUPS_PER_ROW],
+        };
         row.groups[..chunk.len()].copy_from_slice(chunk);
         table.put(&PeerListKey { list, row: rows_of(n, 1) }, &row)?;
     }
     Ok(())
 }
 
-fn put_policy_set(table: &Table<PolicySetKey, PolicySetRow>, set: u32, rule_sets: &[u32]) -> Result<(), DatapathError> {
+fn put_policy_set(
+    table: &Table<PolicySetKey, PolicySetRow>,
+    set: u32,
+    rule_sets: &[u32],
+) -> Result<(), DatapathError> {
     for (n, chunk) in rule_sets.chunks(SETS_PER_ROW).enumerate().rev() {
         let more = (n + 1) * SETS_PER_ROW < rule_sets.len();
-        let mut row =
-            PolicySetRow { count: rows_of(chunk.len(), 1), more: u32::from(more), rule_sets: [0; SETS_PER_ROW] };
+        let mut row = PolicySetRow {
+            count: rows_of(chunk.len(), 1),
+            more: u32::from(more),
+            rule_sets: [0; SETS_PER_ROW],
+        };
         row.rule_sets[..chunk.len()].copy_from_slice(chunk);
         table.put(&PolicySetKey { set, row: rows_of(n, 1) }, &row)?;
     }

@@ -1,6 +1,7 @@
 //! The control word, mapped into memory: a policy comes into force with one store.
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,14 +33,22 @@ impl ControlWord {
             )
         };
         let mapped = if address == libc::MAP_FAILED { None } else { NonNull::new(address.cast()) };
-        mapped
-            .map(Self)
-            .ok_or_else(|| DatapathError::call("mapping map CONTROL")(io::Error::last_os_error()))
+        mapped.map(Self).ok_or_else(|| DatapathError::call("mapping map CONTROL")(io::Error::last_os_error()))
+    }
+
+    fn field<T>(&self, offset: usize) -> *mut T {
+        // SAFETY: the callers pass offsets of fields of `Control`, so that the result stays in the
+        // mapping.
+        unsafe { self.0.as_ptr().byte_add(offset) }.cast()
+    }
+
+    fn slot_field(&self, generation: u64) -> *mut ControlSlot {
+        self.field(offset_of!(Control, slots) + slot(generation) * size_of::<ControlSlot>())
     }
 
     fn word(&self) -> &AtomicU64 {
         // SAFETY: the mapping lives as long as `self` and the word is 8-aligned at its start.
-        unsafe { AtomicU64::from_ptr(&raw mut (*self.0.as_ptr()).generation) }
+        unsafe { AtomicU64::from_ptr(self.field(offset_of!(Control, generation))) }
     }
 
     /// The policy in force; 0 before the first.
@@ -50,19 +59,19 @@ impl ControlWord {
     /// The settings that a generation reads.
     pub(crate) fn slot(&self, generation: u64) -> ControlSlot {
         // SAFETY: in bounds of the mapping; only this process writes it.
-        unsafe { (&raw const (*self.0.as_ptr()).slots[slot(generation)]).read_volatile() }
+        unsafe { self.slot_field(generation).read_volatile() }
     }
 
     /// Writes the settings of a generation that nobody reads.
     pub(crate) fn write_slot(&mut self, generation: u64, settings: ControlSlot) {
         // SAFETY: as above.
-        unsafe { (&raw mut (*self.0.as_ptr()).slots[slot(generation)]).write_volatile(settings) }
+        unsafe { self.slot_field(generation).write_volatile(settings) }
     }
 
     /// Sets for how long a flow may be idle.
     pub(crate) fn set_flow_idle_ns(&mut self, idle_ns: u64) {
         // SAFETY: as above; the field is 8-aligned and programs read it whole.
-        unsafe { (&raw mut (*self.0.as_ptr()).flow_idle_ns).write_volatile(idle_ns) }
+        unsafe { self.field::<u64>(offset_of!(Control, flow_idle_ns)).write_volatile(idle_ns) }
     }
 
     /// Puts a generation in force. Everything written before is visible to who sees it.

@@ -21,9 +21,26 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WINDROSE_OBJECT"));
 
 /// Every map that is pinned.
 const PINNED: &[&str] = &[
-    "CONTROL", "CGROUPS", "CGROUP_PATHS", "WORKLOADS", "ADDRESSES", "PREFIXES", "PEER_LISTS", "POLICY_SETS",
-    "RULE_SETS", "RULES", "PORT_NAMES", "SWEEPER", "CONNECTIONS", "FLOWS", "ORIGINS", "REFUSALS", "RECENT_REFUSALS", "EDGES",
-    "COUNTS", "EVENTS",
+    "CONTROL",
+    "CGROUPS",
+    "CGROUP_PATHS",
+    "WORKLOADS",
+    "ADDRESSES",
+    "PREFIXES",
+    "PEER_LISTS",
+    "POLICY_SETS",
+    "RULE_SETS",
+    "RULES",
+    "PORT_NAMES",
+    "SWEEPER",
+    "CONNECTIONS",
+    "FLOWS",
+    "ORIGINS",
+    "REFUSALS",
+    "RECENT_REFUSALS",
+    "EDGES",
+    "COUNTS",
+    "EVENTS",
 ];
 
 /// Programs and maps in the kernel.
@@ -43,9 +60,10 @@ pub struct Datapath {
 impl Datapath {
     /// Loads the programs and opens the maps, adopting pinned ones. Nothing is attached or changed
     /// for traffic; on failure nothing is left that was not there before.
+    #[expect(clippy::needless_pass_by_value, reason = "the data path keeps them, as a copy")]
     pub fn open(machine: Machine, pins: Pins, capacities: Capacities) -> Result<Self, DatapathError> {
         let adopted = pins.exist();
-        let opened = Self::open_or_fail(machine, pins.clone(), capacities, adopted);
+        let opened = Self::open_or_fail(machine, &pins, capacities, adopted);
         if opened.is_err() && !adopted {
             let _ = pins.remove();
         }
@@ -54,7 +72,7 @@ impl Datapath {
 
     fn open_or_fail(
         machine: Machine,
-        pins: Pins,
+        pins: &Pins,
         capacities: Capacities,
         adopted: bool,
     ) -> Result<Self, DatapathError> {
@@ -70,15 +88,17 @@ impl Datapath {
         }
         let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;
         programs::load(&mut ebpf)?;
-        let maps = Maps::open(&pins)?;
-        let connections = sys::open_pin(&pins.map("CONNECTIONS"))
-            .map_err(DatapathError::file(pins.map("CONNECTIONS")))?;
+        let maps = Maps::open(pins)?;
+        let connections =
+            sys::open_pin(&pins.map("CONNECTIONS")).map_err(DatapathError::file(pins.map("CONNECTIONS")))?;
         let walk = programs::iterator(&ebpf, "walk_connections", Some(connections.as_fd()))?;
         let adoption = programs::iterator(&ebpf, "adopt_connections", None)?;
-        let control = sys::open_pin(&pins.map("CONTROL")).map_err(DatapathError::file(pins.map("CONTROL")))?;
+        let control =
+            sys::open_pin(&pins.map("CONTROL")).map_err(DatapathError::file(pins.map("CONTROL")))?;
         let control = ControlWord::map(control.as_fd())?;
         // The empty list: the engine expects it (`Tables::peer_list`).
         maps.peer_lists.put(&PeerListKey::ZERO, &PeerListRow::ZERO)?;
+        let pins = pins.clone();
         Ok(Self { machine, pins, capacities, ebpf, maps, control, walk, adoption, adopted })
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::DatapathError;
 
 /// The oldest kernel that has every hook: `bpf_get_netns_cookie` in packet programs.
-pub const OLDEST_KERNEL: (u32, u32) = (6, 16);
+const OLDEST_KERNEL: (u32, u32) = (6, 16);
 
 /// The mounts that enforcement stands on.
 #[derive(Debug)]
@@ -25,21 +25,33 @@ impl Machine {
     pub fn inspect() -> Result<Self, DatapathError> {
         // SAFETY: the call takes nothing.
         if unsafe { libc::geteuid() } != 0 {
-            return Err(missing("root", "run as root: loading BPF programs needs CAP_BPF, CAP_NET_ADMIN and more"));
+            return Err(missing(
+                "root",
+                "run as root: loading BPF programs needs CAP_BPF, CAP_NET_ADMIN and more",
+            ));
         }
         let release = fs::read_to_string("/proc/sys/kernel/osrelease")
             .map_err(DatapathError::file("/proc/sys/kernel/osrelease"))?;
         let (major, minor) = version_of(&release);
         if (major, minor) < OLDEST_KERNEL {
             return Err(missing(
-                &format!("Linux {}.{} or later (this is {})", OLDEST_KERNEL.0, OLDEST_KERNEL.1, release.trim()),
+                &format!(
+                    "Linux {}.{} or later (this is {})",
+                    OLDEST_KERNEL.0,
+                    OLDEST_KERNEL.1,
+                    release.trim()
+                ),
                 "boot a newer kernel; docs/kernels.md lists what each hook needs",
             ));
         }
         if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-            return Err(missing("BTF (/sys/kernel/btf/vmlinux)", "use a kernel built with CONFIG_DEBUG_INFO_BTF=y"));
+            return Err(missing(
+                "BTF (/sys/kernel/btf/vmlinux)",
+                "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+            ));
         }
-        let mounts = fs::read_to_string("/proc/self/mounts").map_err(DatapathError::file("/proc/self/mounts"))?;
+        let mounts =
+            fs::read_to_string("/proc/self/mounts").map_err(DatapathError::file("/proc/self/mounts"))?;
         let cgroup_root = mount_of(&mounts, "cgroup2").ok_or_else(|| {
             missing("a mounted cgroup v2 hierarchy", "mount it: mount -t cgroup2 none /sys/fs/cgroup")
         })?;
@@ -88,8 +100,9 @@ fn mount_bpffs(at: &Path) -> Result<PathBuf, DatapathError> {
     let point = CString::new(at.as_os_str().as_encoded_bytes())
         .map_err(|error| DatapathError::File { path: at.into(), source: error.into() })?;
     // SAFETY: all strings are NUL-terminated and outlive the call.
-    let result =
-        unsafe { libc::mount(c"bpf".as_ptr(), point.as_ptr(), c"bpf".as_ptr(), 0, c"mode=0700".as_ptr().cast()) };
+    let result = unsafe {
+        libc::mount(c"bpf".as_ptr(), point.as_ptr(), c"bpf".as_ptr(), 0, c"mode=0700".as_ptr().cast())
+    };
     if result != 0 {
         let source = std::io::Error::last_os_error();
         return Err(missing(

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use windrose_abi::{
     Address, AddressRow, CgroupPath, CgroupRow, EdgeKey, EdgeRow, FlowKey, FlowRow, OriginKey, OriginRow,
-    PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortRow, PrefixKey, PrefixRow, RefusalKey, RuleKey,
-    RuleRow, RuleSetRow, WorkloadRow,
+    PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortRow, PrefixKey, PrefixRow, RefusalKey,
+    RuleKey, RuleRow, RuleSetRow, WorkloadRow,
 };
 
 use crate::error::DatapathError;
@@ -105,7 +105,9 @@ impl<K: Copy + Default, V: Copy + Default> Table<K, V> {
     pub(crate) fn put_all(&self, keys: &[K], values: &[V]) -> Result<(), DatapathError> {
         match sys::map_update_batch(self.fd(), keys, values) {
             // Not every kind of map has batches on every kernel.
-            Err(error) if matches!(error.raw_os_error(), Some(ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL)) => {
+            Err(error)
+                if matches!(error.raw_os_error(), Some(ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL)) =>
+            {
                 keys.iter().zip(values).try_for_each(|(key, value)| self.put(key, value))
             }
             other => other.map_err(self.failed("writing")),

@@ -54,8 +54,8 @@ pub(crate) fn in_each<T: Send>(
                         continue;
                     }
                     let Ok(cookie) = netns_cookie() else { continue };
-                    let (go_on, result) =
-                        work(cookie).map_err(DatapathError::call(format!("working in {}", path.display())))?;
+                    let (go_on, result) = work(cookie)
+                        .map_err(DatapathError::call(format!("working in {}", path.display())))?;
                     results.push(result);
                     if !go_on {
                         break;
@@ -64,7 +64,9 @@ pub(crate) fn in_each<T: Send>(
                 Ok(results)
             })
             .join()
-            .map_err(|_| DatapathError::call("working in network namespaces")(io::Error::other("thread ended")))?
+            .map_err(|_| {
+                DatapathError::call("working in network namespaces")(io::Error::other("thread ended"))
+            })?
     })
 }
 

@@ -68,9 +68,8 @@ pub(crate) fn load(ebpf: &mut Ebpf) -> Result<(), DatapathError> {
         remedy: "use a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
     })?;
     for spec in PROGRAMS {
-        let program = ebpf
-            .program_mut(spec.name)
-            .ok_or(DatapathError::Object { what: "program", name: spec.name })?;
+        let program =
+            ebpf.program_mut(spec.name).ok_or(DatapathError::Object { what: "program", name: spec.name })?;
         let loaded = match (program, spec.hook) {
             (Program::CgroupSockAddr(program), _) => program.load(),
             (Program::CgroupSkb(program), _) => program.load(),
@@ -102,7 +101,8 @@ pub(crate) fn attach(ebpf: &Ebpf, machine: &Machine, pins: &Pins) -> Result<(), 
             Hook::Cgroup(attach_type) => {
                 if path.exists() {
                     let link = sys::open_pin(&path).map_err(DatapathError::file(&path))?;
-                    sys::link_update(link.as_fd(), program).map_err(DatapathError::call(what("replacing")))?;
+                    sys::link_update(link.as_fd(), program)
+                        .map_err(DatapathError::call(what("replacing")))?;
                 } else {
                     let link = sys::link_create(program, machine.cgroup(), attach_type)
                         .map_err(DatapathError::call(what("attaching")))?;

@@ -74,7 +74,8 @@ impl Datapath {
     /// How full every map is. Counts by walking keys: some ms for 100,000 entries.
     pub fn map_fill(&self) -> Result<Vec<MapFill>, DatapathError> {
         let maps = &self.maps;
-        let fill = |map: &'static str, entries: usize| MapFill { map, entries, capacity: self.capacities.of(map) };
+        let fill =
+            |map: &'static str, entries: usize| MapFill { map, entries, capacity: self.capacities.of(map) };
         Ok(vec![
             fill("CGROUPS", count(&maps.cgroups)?),
             fill("CGROUP_PATHS", count(&maps.cgroup_paths)?),

@@ -69,7 +69,11 @@ fn address_of<T>(value: &T) -> u64 {
 }
 
 /// Attaches a program to a cgroup or another target that is a file descriptor.
-pub(crate) fn link_create(program: BorrowedFd<'_>, target: BorrowedFd<'_>, attach_type: u32) -> io::Result<OwnedFd> {
+pub(crate) fn link_create(
+    program: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
     Attr::new()
         .fd(0, program.as_raw_fd())
         .fd(4, target.as_raw_fd())
@@ -221,12 +225,19 @@ pub(crate) fn wait_for_programs() -> io::Result<()> {
 }
 
 /// Attaches a raw tracepoint program.
-pub(crate) fn raw_tracepoint_link(program: BorrowedFd<'_>, tracepoint: &std::ffi::CStr) -> io::Result<OwnedFd> {
+pub(crate) fn raw_tracepoint_link(
+    program: BorrowedFd<'_>,
+    tracepoint: &std::ffi::CStr,
+) -> io::Result<OwnedFd> {
     Attr::new().u64(0, tracepoint.as_ptr() as u64).fd(8, program.as_raw_fd()).call_for_fd(RAW_TRACEPOINT_OPEN)
 }
 
 /// Writes many elements; says how many were written before a failure.
-pub(crate) fn map_update_batch<K: Copy, V: Copy>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+pub(crate) fn map_update_batch<K: Copy, V: Copy>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> io::Result<()> {
     debug_assert_eq!(keys.len(), values.len());
     let mut done = 0;
     while done < keys.len() {
@@ -243,7 +254,11 @@ pub(crate) fn map_update_batch<K: Copy, V: Copy>(map: BorrowedFd<'_>, keys: &[K]
 }
 
 /// Reads every element of a map. Elements that come or go meanwhile may be missed or not.
-pub(crate) fn map_entries<K: Copy, V: Copy>(map: BorrowedFd<'_>, key: K, value: V) -> io::Result<Vec<(K, V)>> {
+pub(crate) fn map_entries<K: Copy, V: Copy>(
+    map: BorrowedFd<'_>,
+    key: K,
+    value: V,
+) -> io::Result<Vec<(K, V)>> {
     let mut entries = Vec::new();
     let mut last = None;
     while let Some(next) = map_next_key(map, last.as_ref(), key)? {
@@ -268,12 +283,4 @@ pub(crate) fn iterate<V: Copy + Default>(link: &OwnedFd) -> io::Result<Vec<V>> {
         .map(|chunk| unsafe { chunk.as_ptr().cast::<V>().read_unaligned() })
         .collect();
     Ok(values)
-}
-
-/// The clock of the kernel's `bpf_ktime_get_ns`.
-pub(crate) fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is ours and has the layout that the call fills.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
