@@ -1,0 +1,185 @@
+//! The story, scene by scene. Each claim is checked; the first that does not hold ends the demo.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::actor::Outcome;
+use super::agent::{self, Agent};
+use super::attempt::{Attempt, Expected};
+use super::players::{Connection, Server};
+use super::screen::{Screen, Tone};
+use super::stage::Stage;
+use crate::record::{Decided, EventView};
+
+/// A policy must be in force so soon after its file has changed, and a connection that it denies be over.
+const SOON: Duration = Duration::from_secs(2);
+
+/// The address of payments that most attempts are about.
+const PAYMENTS: &str = "10.77.0.12:8080";
+
+/// Who may talk, and who may not.
+const ATTEMPTS: [Attempt; 9] = [
+    Attempt::http("web", "cart", "10.77.0.11:8080", Expected::Answer),
+    Attempt::http("web", "cart", "[fd77::11]:8080", Expected::Answer),
+    Attempt::udp("web", "cart", "[fd77::11]:9000", Expected::Answer),
+    Attempt::udp("web", "cart", "10.77.0.11:9001", Expected::Refusal),
+    Attempt::http("cart", "payments", PAYMENTS, Expected::Answer),
+    Attempt::http("web", "payments", PAYMENTS, Expected::Refusal),
+    Attempt::http("intruder", "payments", "[fd77::12]:8080", Expected::Silence),
+    Attempt::http("outside", "web", "10.77.0.10:8080", Expected::Answer).from("203.0.113.10"),
+    Attempt::http("outside", "web", "10.77.0.10:8080", Expected::Silence).from("203.0.113.66"),
+];
+
+/// Tells it.
+pub(super) fn tell(stage: &Stage, agent: Agent, screen: &mut Screen) -> Result<()> {
+    let servers = ["web", "cart", "payments"].map(|host| Server::start(stage, host));
+    let _servers = servers.into_iter().collect::<Result<Vec<Server>>>()?;
+
+    who_may_talk(stage, &agent, screen).context("scene 1")?;
+    let kept = Connection::open(stage, "web", "[fd77::11]:8080")?;
+    let doomed = Connection::open(stage, "cart", PAYMENTS)?;
+    live_connections(&agent, screen).context("scene 2")?;
+    policy_changes(stage, &agent, screen, &doomed).context("scene 3")?;
+    let agent = agent_dies(stage, agent, screen, &kept).context("scene 4")?;
+    end_of_enforcement(stage, agent, screen, kept).context("scene 5")
+}
+
+fn who_may_talk(stage: &Stage, agent: &Agent, screen: &mut Screen) -> Result<()> {
+    screen.scene("Who may talk, who may not, and which line of which file says so")?;
+    for attempt in &ATTEMPTS {
+        show(stage, agent, screen, attempt)?;
+    }
+    Ok(())
+}
+
+/// Makes an attempt, checks what became of it, and shows it with what the agent says of it.
+fn show(stage: &Stage, agent: &Agent, screen: &Screen, attempt: &Attempt) -> Result<()> {
+    let last = agent.time_of_last_event()?;
+    let outcome = attempt.make(stage)?;
+    let event = agent.await_event(&last, |event| attempt.is_told_by(event))?;
+    let event = event.with_context(|| format!("the agent did not report {attempt}"))?;
+    say_attempt(screen, attempt, &outcome)?;
+    say_why(screen, &event)
+}
+
+/// What decided, and where it is written.
+fn say_why(screen: &Screen, event: &EventView) -> Result<()> {
+    let decided = &event.decided;
+    let rule = decided.rule.as_ref().context("the agent's report names no rule")?;
+    let by = format!("{} {}, {}", rule.kind, rule.policy(), rule.rule());
+    let place = rule.place();
+    let text = format!("      {} by {by}, {}", decided.verdict, Stage::place(&place));
+    screen.say(&screen.toned(Tone::Quiet, &text))
+}
+
+fn say_attempt(screen: &Screen, attempt: &Attempt, outcome: &Outcome) -> Result<()> {
+    let (tone, text) = match outcome {
+        Outcome::Answered { text, elapsed_us } => {
+            (Tone::Allowed, format!("{text}, {}.{} ms", elapsed_us / 1000, elapsed_us / 100 % 10))
+        }
+        Outcome::Failed { error, .. } => (Tone::Refused, error.clone()),
+        Outcome::Silence => (Tone::Refused, "no answer: dropped".to_owned()),
+    };
+    screen.say(&format!("  {attempt}  {}", screen.toned(tone, &text)))
+}
+
+fn live_connections(agent: &Agent, screen: &mut Screen) -> Result<()> {
+    screen.scene("Every live connection, as the kernel counts it")?;
+    // Each of the two is seen from both of its ends.
+    for (source, destination) in [("shop/web", "shop/cart"), ("shop/cart", "bank/payments")] {
+        let ends = agent.connections(source, destination)?;
+        ensure!(ends.len() == 2, "{source} to {destination} has {} ends in the table, not 2", ends.len());
+        let is_counted = ends.iter().all(|end| end.decided.bytes_sent > 0 && end.decided.bytes_received > 0);
+        ensure!(is_counted, "{source} to {destination} has traffic that is not counted");
+    }
+    screen.say("  $ windrose connections")?;
+    for line in agent.show(&["connections"])?.lines() {
+        screen.line(&format!("  {line}"));
+    }
+    Ok(())
+}
+
+fn policy_changes(stage: &Stage, agent: &Agent, screen: &mut Screen, doomed: &Connection) -> Result<()> {
+    const FILE: &str = "shop.yaml";
+    const BEFORE: &str = "podSelector: {matchLabels: {app: payments}}";
+    const AFTER: &str = "podSelector: {matchLabels: {app: nobody}}";
+    screen.scene("A policy changes under a live connection")?;
+    let shipped = Stage::shipped(FILE)?;
+    ensure!(shipped.matches(BEFORE).count() == 1, "{FILE} is not what the story is about");
+    ensure!(doomed.await_break(Duration::ZERO)?.is_none(), "the connection is over before the policy changes");
+
+    screen.say("  policies/demo/shop.yaml, what cart may call:")?;
+    screen.say(&screen.toned(Tone::Refused, &format!("    - {BEFORE}")))?;
+    screen.say(&screen.toned(Tone::Allowed, &format!("    + {AFTER}")))?;
+    let generation = agent.generation()?;
+    let last = agent.time_of_last_event()?;
+    let saved = Instant::now();
+    Stage::write_policy(FILE, &shipped.replace(BEFORE, AFTER))?;
+    let broken = doomed.await_break(SOON)?;
+    let elapsed = saved.elapsed();
+    let (requests, error) = broken.with_context(|| format!("the connection lives {} ms after", elapsed.as_millis()))?;
+    let text = format!("ended {} ms after the file was saved", elapsed.as_millis());
+    screen.say(&format!(
+        "  shop/cart -> bank/payments, live, {requests} requests answered: {} ({error})",
+        screen.toned(Tone::Refused, &text)
+    ))?;
+    let event = agent.await_event(&last, |event| {
+        let event = &event.decided;
+        event.kind == "ended_late" && event.direction == "egress" && event.source.name() == "shop/cart"
+    })?;
+    say_why(screen, &event.context("the agent did not report a late denial")?)?;
+    show(stage, agent, screen, &Attempt::http("cart", "payments", PAYMENTS, Expected::Refusal))?;
+
+    Stage::write_policy(FILE, shipped)?;
+    agent.await_generation(generation + 2)?;
+    screen.say("  The file as it was:")?;
+    show(stage, agent, screen, &Attempt::http("cart", "payments", PAYMENTS, Expected::Answer))
+}
+
+fn agent_dies(stage: &Stage, agent: Agent, screen: &mut Screen, kept: &Connection) -> Result<Agent> {
+    const ALLOWED: Attempt = Attempt::http("web", "cart", "10.77.0.11:8080", Expected::Answer);
+    const REFUSED: Attempt = Attempt::http("web", "payments", PAYMENTS, Expected::Refusal);
+    screen.scene("The agent dies; the kernel goes on")?;
+    let before = opened(&agent)?;
+    let id = agent.id();
+    agent.kill()?;
+    screen.say(&format!("  $ kill -9 {id}        # windrose run"))?;
+    for attempt in [ALLOWED, REFUSED] {
+        let outcome = attempt.make(stage)?;
+        say_attempt(screen, &attempt, &outcome)?;
+    }
+    ensure!(kept.await_break(Duration::ZERO)?.is_none(), "a live connection has broken");
+
+    let start = Instant::now();
+    let agent = Agent::start(stage)?;
+    screen.say(&format!("  A new agent adopts what it finds: ready after {} ms.", start.elapsed().as_millis()))?;
+    let after = opened(&agent)?;
+    ensure!(before.source == after.source, "the connection is not the one from before");
+    let is_continued = after.bytes_sent > before.bytes_sent && after.bytes_received > before.bytes_received;
+    ensure!(is_continued, "the counters of a live connection did not go on");
+    screen.say(&format!(
+        "  shop/web -> shop/cart is the same connection: {} bytes sent before, {} now.",
+        before.bytes_sent, after.bytes_sent
+    ))?;
+    show(stage, &agent, screen, &REFUSED)?;
+    Ok(agent)
+}
+
+/// The connection from web to cart that is kept, as the end sees it that opened it.
+fn opened(agent: &Agent) -> Result<Decided> {
+    let ends = agent.connections("shop/web", "shop/cart")?.into_iter().map(|end| end.decided);
+    ends.into_iter().find(|end| end.direction == "egress").context("the kept connection is not in the table")
+}
+
+fn end_of_enforcement(stage: &Stage, agent: Agent, screen: &mut Screen, kept: Connection) -> Result<()> {
+    screen.scene("Enforcement ends only when you say so")?;
+    let requests = kept.finish()?;
+    screen.say(&format!("  shop/web -> shop/cart: {requests} requests on one connection, every one answered."))?;
+    agent.kill()?;
+    screen.say("  $ windrose detach")?;
+    screen.say(&format!("  {}", agent::detach()?))?;
+    let attempt = Attempt::http("web", "payments", PAYMENTS, Expected::Answer);
+    let outcome = attempt.make(stage)?;
+    say_attempt(screen, &attempt, &outcome)
+}
