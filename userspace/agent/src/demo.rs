@@ -49,9 +49,16 @@ pub(crate) fn run(args: DemoArgs) -> Result<()> {
     let mut stage = Stage::build()?;
     let told = tell(&stage, &mut screen);
     let struck = stage.strike();
-    told.and(struck)?;
-    screen.curtain();
-    Ok(())
+    match (told, struck) {
+        (Ok(()), Ok(())) => {
+            screen.curtain();
+            Ok(())
+        }
+        (Err(error), Ok(())) | (Ok(()), Err(error)) => Err(error),
+        (Err(told), Err(struck)) => {
+            Err(told.context(format!("not all is cleared away ({struck:#}), and before that")))
+        }
+    }
 }
 
 fn tell(stage: &Stage, screen: &mut Screen) -> Result<()> {

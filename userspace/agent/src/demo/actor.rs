@@ -194,7 +194,11 @@ async fn read_head(stream: &mut BufStream<TcpStream>) -> io::Result<Option<Strin
 }
 
 /// Sends a request and reads its answer: status and body.
-async fn exchange(stream: &mut BufStream<TcpStream>, to: SocketAddr, path: &str) -> io::Result<(String, String)> {
+async fn exchange(
+    stream: &mut BufStream<TcpStream>,
+    to: SocketAddr,
+    path: &str,
+) -> io::Result<(String, String)> {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).await?;
     stream.flush().await?;
     let mut status = None;

@@ -67,7 +67,8 @@ impl Agent {
             // Nobody listens until it is up: no answer is no fault yet.
             Ok(matches!(fetch(admin, "/readyz"), Ok((200, _))).then_some(()))
         })?;
-        ready.with_context(|| format!("the agent was not ready in {} s; its log:\n{}", START.as_secs(), log()))
+        ready
+            .with_context(|| format!("the agent was not ready in {} s; its log:\n{}", START.as_secs(), log()))
     }
 
     /// An answer of the admin address.

@@ -15,7 +15,8 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Catches the signals from now on.
 pub(super) fn watch() -> Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build().context("cannot make a runtime for signals")?;
+    let runtime =
+        Builder::new_current_thread().enable_all().build().context("cannot make a runtime for signals")?;
     let (mut interrupt, mut terminate, mut hang_up) = {
         let _guard = runtime.enter();
         let catch = |kind| signal(kind).context("cannot catch signals");

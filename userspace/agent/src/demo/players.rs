@@ -59,7 +59,8 @@ impl Player {
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => bail!("a player ended without a word"),
         })?;
-        line.map(|line| serde_json::from_str(&line).with_context(|| format!("a player said `{line}`"))).transpose()
+        line.map(|line| serde_json::from_str(&line).with_context(|| format!("a player said `{line}`")))
+            .transpose()
     }
 
     fn must_hear<T: DeserializeOwned>(&self) -> Result<T> {

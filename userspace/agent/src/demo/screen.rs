@@ -1,7 +1,7 @@
 //! What the audience sees: plain lines, with colour only on a terminal, and pauses only for people.
 
 use std::env;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Stdout, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -36,6 +36,7 @@ impl Tone {
 
 /// The terminal, or what stands in for it.
 pub(super) struct Screen {
+    out: Stdout,
     is_coloured: bool,
     has_pauses: bool,
     begin: Instant,
@@ -44,8 +45,10 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn new(fast: bool) -> Self {
-        let is_terminal = io::stdout().is_terminal();
+        let out = io::stdout();
+        let is_terminal = out.is_terminal();
         Self {
+            out,
             // https://no-color.org
             is_coloured: is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             has_pauses: is_terminal && !fast,
@@ -56,12 +59,20 @@ impl Screen {
 
     /// What will be seen.
     pub(super) fn opening(&self) {
-        self.line("Windrose: a policy enforced in the kernel, on real processes. Each is in a network namespace");
+        self.line(
+            "Windrose: a policy enforced in the kernel, on real processes. Each is in a network namespace",
+        );
         self.line("and a cgroup of its own; the files are those of policies/demo.");
         self.line("");
         self.line("    outside  ──>  shop/web  ──>  shop/cart  ──>  bank/payments        guest/intruder");
-        self.line(&self.toned(Tone::Quiet, "   203.0.113.10  10.77.0.10     10.77.0.11      10.77.0.12           10.77.0.66"));
-        self.line(&self.toned(Tone::Quiet, "  2001:db8:77::10 fd77::10       fd77::11        fd77::12             fd77::66"));
+        self.line(&self.toned(
+            Tone::Quiet,
+            "   203.0.113.10  10.77.0.10     10.77.0.11      10.77.0.12           10.77.0.66",
+        ));
+        self.line(&self.toned(
+            Tone::Quiet,
+            "  2001:db8:77::10 fd77::10       fd77::11        fd77::12             fd77::66",
+        ));
     }
 
     /// Begins a scene, once the last one has been read.
@@ -76,7 +87,8 @@ impl Screen {
     /// The end, when every scene showed what it claims.
     pub(super) fn curtain(&self) {
         self.line("");
-        let text = format!("Every scene showed what it claims, in {:.0} s.", self.begin.elapsed().as_secs_f64());
+        let text =
+            format!("Every scene showed what it claims, in {:.0} s.", self.begin.elapsed().as_secs_f64());
         self.line(&self.toned(Tone::Title, &text));
     }
 
@@ -88,7 +100,7 @@ impl Screen {
 
     /// A line. One that cannot be written is nobody's loss: the story is checked all the same.
     pub(super) fn line(&self, text: &str) {
-        let mut out = io::stdout().lock();
+        let mut out = self.out.lock();
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 

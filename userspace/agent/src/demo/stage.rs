@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -72,7 +73,8 @@ impl Stage {
     pub(super) fn build() -> Result<Self> {
         let machine = Machine::inspect()?;
         for (program, package) in [("ip", "iproute2"), ("nsenter", "util-linux")] {
-            let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let found =
+                Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
             // Older versions of ip know -V only: what counts is that there is one.
             found.with_context(|| format!("cannot run {program}: install {package}"))?;
         }
@@ -104,7 +106,8 @@ impl Stage {
         }
         for name in HOSTS.map(|host| host.name).into_iter().chain(["agent"]) {
             let cgroup = self.cgroup(name);
-            fs::create_dir_all(&cgroup).with_context(|| format!("cannot make the cgroup {}", cgroup.display()))?;
+            fs::create_dir_all(&cgroup)
+                .with_context(|| format!("cannot make the cgroup {}", cgroup.display()))?;
         }
         for name in HOSTS.map(|host| host.name).into_iter().chain([FABRIC]) {
             interrupt::check()?;
@@ -211,16 +214,14 @@ impl Host {
             "link add {name} type veth peer name eth0 netns {netns}\nlink set {name} master bridge\nlink set {name} up\n"
         );
         ip(&["-netns", &self::netns(FABRIC), "-batch", "-"], &link)?;
-        let mut lines = String::from("link set lo up\nlink set eth0 up\n");
+        let mut lines = vec!["link set lo up".to_owned(), "link set eth0 up".to_owned()];
         for address in self.addresses {
             // Nobody else can have it: no need to wait for duplicate address detection, which v4 has not.
             let nodad = if address.contains(':') { " nodad" } else { "" };
-            lines.push_str(&format!("address add {address} dev eth0{nodad}\n"));
+            lines.push(format!("address add {address} dev eth0{nodad}"));
         }
-        for route in self.routes {
-            lines.push_str(&format!("route add {route} dev eth0\n"));
-        }
-        ip(&["-netns", &netns, "-batch", "-"], &lines)
+        lines.extend(self.routes.iter().map(|route| format!("route add {route} dev eth0")));
+        ip(&["-netns", &netns, "-batch", "-"], &lines.join("\n"))
     }
 }
 
@@ -237,6 +238,8 @@ fn ip(arguments: &[&str], lines: &str) -> Result<()> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        // Ctrl-C must not end it half-way.
+        .process_group(0)
         .spawn()
         .with_context(|| format!("cannot run {}", what()))?;
     if let Some(mut input) = child.stdin.take() {

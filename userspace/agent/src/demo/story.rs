@@ -107,7 +107,10 @@ fn policy_changes(stage: &Stage, agent: &Agent, screen: &mut Screen, doomed: &Co
     screen.scene("A policy changes under a live connection")?;
     let shipped = Stage::shipped(FILE)?;
     ensure!(shipped.matches(BEFORE).count() == 1, "{FILE} is not what the story is about");
-    ensure!(doomed.await_break(Duration::ZERO)?.is_none(), "the connection is over before the policy changes");
+    ensure!(
+        doomed.await_break(Duration::ZERO)?.is_none(),
+        "the connection is over before the policy changes"
+    );
 
     screen.say("  policies/demo/shop.yaml, what cart may call:")?;
     screen.say(&screen.toned(Tone::Refused, &format!("    - {BEFORE}")))?;
@@ -118,7 +121,8 @@ fn policy_changes(stage: &Stage, agent: &Agent, screen: &mut Screen, doomed: &Co
     Stage::write_policy(FILE, &shipped.replace(BEFORE, AFTER))?;
     let broken = doomed.await_break(SOON)?;
     let elapsed = saved.elapsed();
-    let (requests, error) = broken.with_context(|| format!("the connection lives {} ms after", elapsed.as_millis()))?;
+    let (requests, error) =
+        broken.with_context(|| format!("the connection lives {} ms after", elapsed.as_millis()))?;
     let text = format!("ended {} ms after the file was saved", elapsed.as_millis());
     screen.say(&format!(
         "  shop/cart -> bank/payments, live, {requests} requests answered: {} ({error})",
@@ -153,7 +157,10 @@ fn agent_dies(stage: &Stage, agent: Agent, screen: &mut Screen, kept: &Connectio
 
     let start = Instant::now();
     let agent = Agent::start(stage)?;
-    screen.say(&format!("  A new agent adopts what it finds: ready after {} ms.", start.elapsed().as_millis()))?;
+    screen.say(&format!(
+        "  A new agent adopts what it finds: ready after {} ms.",
+        start.elapsed().as_millis()
+    ))?;
     let after = opened(&agent)?;
     ensure!(before.source == after.source, "the connection is not the one from before");
     let is_continued = after.bytes_sent > before.bytes_sent && after.bytes_received > before.bytes_received;
@@ -175,7 +182,9 @@ fn opened(agent: &Agent) -> Result<Decided> {
 fn end_of_enforcement(stage: &Stage, agent: Agent, screen: &mut Screen, kept: Connection) -> Result<()> {
     screen.scene("Enforcement ends only when you say so")?;
     let requests = kept.finish()?;
-    screen.say(&format!("  shop/web -> shop/cart: {requests} requests on one connection, every one answered."))?;
+    screen.say(&format!(
+        "  shop/web -> shop/cart: {requests} requests on one connection, every one answered."
+    ))?;
     agent.kill()?;
     screen.say("  $ windrose detach")?;
     screen.say(&format!("  {}", agent::detach()?))?;
