@@ -115,7 +115,6 @@ fn policy_changes(stage: &Stage, agent: &Agent, screen: &mut Screen, doomed: &Co
     screen.say("  policies/demo/shop.yaml, what cart may call:")?;
     screen.say(&screen.toned(Tone::Refused, &format!("    - {BEFORE}")))?;
     screen.say(&screen.toned(Tone::Allowed, &format!("    + {AFTER}")))?;
-    let generation = agent.generation()?;
     let last = agent.time_of_last_event()?;
     let saved = Instant::now();
     Stage::write_policy(FILE, &shipped.replace(BEFORE, AFTER))?;
@@ -135,8 +134,9 @@ fn policy_changes(stage: &Stage, agent: &Agent, screen: &mut Screen, doomed: &Co
     say_why(screen, &event.context("the agent did not report a late denial")?)?;
     show(stage, agent, screen, &Attempt::http("cart", "payments", PAYMENTS, Expected::Refusal))?;
 
+    let edited = agent.generation()?;
     Stage::write_policy(FILE, shipped)?;
-    agent.await_generation(generation + 2)?;
+    agent.await_generation(edited + 1)?;
     screen.say("  The file as it was:")?;
     show(stage, agent, screen, &Attempt::http("cart", "payments", PAYMENTS, Expected::Answer))
 }
