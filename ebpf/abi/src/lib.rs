@@ -24,7 +24,7 @@ pub use rules::{
     RuleSetRow, RuleSetSlot, RuleSlot,
 };
 pub use state::{
-    ConnectionRow, EdgeKey, EdgeRow, FlowKey, FlowRow, Offsets, OriginKey, OriginRow, RefusalKey,
+    ConnectionRow, EdgeKey, EdgeRow, FlowKey, FlowRow, FragmentKey, Offsets, OriginKey, OriginRow, RefusalKey,
 };
 
 /// Version of every layout in this crate and of the names of the maps. An agent refuses pins of

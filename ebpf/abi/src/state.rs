@@ -174,6 +174,20 @@ layout! {
 }
 
 layout! {
+    /// Key of `FRAGMENTS`: a fragmented packet whose first fragment was allowed.
+    pub struct FragmentKey {
+        /// Source address.
+        pub source: Address,
+        /// Destination address.
+        pub destination: Address,
+        /// Identification, host order.
+        pub id: u32,
+        /// The protocol.
+        pub protocol: u32,
+    }
+}
+
+layout! {
     /// Key of `REFUSALS`, counters of what was refused.
     pub struct RefusalKey {
         /// The subject.

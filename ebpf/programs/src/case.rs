@@ -84,8 +84,9 @@ pub extern "C" fn judge_case(case: *mut Case, peer: *const Address) -> i32 {
 }
 
 /// Where a case was met: what a report adds to it.
+#[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Scene {
+pub struct Scene {
     pub(crate) local: Address,
     pub(crate) peer: Address,
     pub(crate) local_port: u16,
@@ -113,14 +114,27 @@ fn attempt(case: &Case, scene: &Scene) -> Attempt {
 }
 
 /// Reports what the decision refuses, and what it would if nothing were in audit.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn report(case: &Case, scene: &Scene) {
+    report_case(case, scene);
+}
+
+/// As a global function, for the reason of [`judge_case`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn report_case(case: *const Case, scene: *const Scene) -> i32 {
+    if case.is_null() || scene.is_null() {
+        return 1;
+    }
+    // SAFETY: checked above; the only caller passes live references.
+    let (case, scene) = unsafe { (&*case, &*scene) };
     if let Some(would_be) = case.decision.would_be() {
         events::refused(EventKind::Audited, &attempt(case, scene), &would_be);
     }
     if case.is_denied() {
         events::refused(EventKind::Refused, &attempt(case, scene), &case.decision.enforced);
     }
+    0
 }
 
 /// Writes a decided connection into its row.

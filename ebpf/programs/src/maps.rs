@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use windrose_abi::{
     Address, AddressRow, CgroupPath, CgroupRow, ConnectionRow, Control, EdgeKey, EdgeRow, Event, FlowKey,
-    FlowRow, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortRow,
+    FlowRow, FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortRow,
     PrefixRow, RefusalKey, RuleKey, RuleRow, RuleSetRow, WorkloadRow,
 };
 
@@ -66,6 +66,9 @@ pub(crate) static ORIGINS: HashMap<OriginKey, OriginRow, 65536> = HashMap::new()
 pub(crate) static REFUSALS: HashMap<RefusalKey, u64, 65536, ON_DEMAND> = HashMap::new();
 #[btf_map]
 pub(crate) static RECENT_REFUSALS: LruHashMap<OriginKey, u64, 8192> = LruHashMap::new();
+/// Packets whose first fragment was allowed, with the generation that allowed it.
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64, 4096> = LruHashMap::new();
 #[btf_map]
 pub(crate) static EDGES: HashMap<EdgeKey, EdgeRow, 16384, ON_DEMAND> = HashMap::new();
 /// Counts that no key names: see `account::Count`.

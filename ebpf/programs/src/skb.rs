@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use windrose_abi::codes::protocol;
-use windrose_abi::{ConnectionRow, Direction, DropReason, OriginKey, Phase, RefusalKey, Verdict};
+use windrose_abi::{ConnectionRow, Direction, DropReason, FragmentKey, OriginKey, Phase, RefusalKey, Verdict};
 use windrose_engine::packet::{TCP_ACK, TCP_RST, TCP_SYN};
 use windrose_engine::{Bytes, Kind, Packet, Tables as _, packet};
 
@@ -46,15 +46,27 @@ impl Bytes for SkbBytes {
     }
 }
 
-/// Parses in a frame of its own, so that its buffers do not add to the caller's.
-#[inline(never)]
+/// Parses the packet whose IP header is at `at`.
+#[inline(always)]
 fn parse_at(skb: *mut __sk_buff, at: u32, packet: &mut Packet) -> bool {
+    parse_packet(skb, at, packet) == 0
+}
+
+/// As a global function: the verifier checks it once, and its buffers do not add to the frames of
+/// its callers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_packet(skb: *mut __sk_buff, at: u32, parsed: *mut Packet) -> i32 {
+    if parsed.is_null() {
+        return 1;
+    }
     match packet::parse(&SkbBytes(skb), at) {
-        Ok(parsed) => {
-            *packet = parsed;
-            true
+        Ok(found) => {
+            // SAFETY: checked above; the only caller passes an exclusive and live reference.
+            unsafe { parsed.write(found) };
+            0
         }
-        Err(_) => false,
+        Err(_) => 1,
     }
 }
 
@@ -375,7 +387,7 @@ fn without_connection(skb: *mut __sk_buff, sent: bool) -> i32 {
     case.question.port = port;
     match parsed.kind {
         Kind::NeighbourDiscovery => return PASS,
-        Kind::LaterFragment => return later_fragment(&case),
+        Kind::LaterFragment => return later_fragment(&case, &parsed),
         Kind::IcmpError => {
             if is_related(skb, &case, parsed.payload) {
                 return PASS;
@@ -386,7 +398,12 @@ fn without_connection(skb: *mut __sk_buff, sent: bool) -> i32 {
     // SAFETY: the kernel passes a live context.
     let bytes = u64::from(unsafe { (*skb).len }.saturating_sub(u32::from(parsed.payload)));
     match flows::known(&mut case, &parsed, bytes) {
-        Known::Allowed => return PASS,
+        Known::Allowed => {
+            if parsed.is_fragment {
+                remember_fragment(&case, &parsed);
+            }
+            return PASS;
+        }
         Known::EndedLate => return drop_because(case.question.subject, direction, DropReason::LateDenial),
         Known::No => {}
     }
@@ -401,6 +418,9 @@ fn without_connection(skb: *mut __sk_buff, sent: bool) -> i32 {
 /// Remembers a flow with its first packet, and its sender where the address does not name it.
 #[inline(never)]
 fn admit(skb: *mut __sk_buff, case: &Case, parsed: &Packet, bytes: u64) -> i32 {
+    if parsed.is_fragment {
+        remember_fragment(case, parsed);
+    }
     let mut lent = false;
     if matches!(case.question.direction, Direction::Egress) {
         match origins::lend(skb, case, parsed) {
@@ -422,15 +442,36 @@ fn admit(skb: *mut __sk_buff, case: &Case, parsed: &Packet, bytes: u64) -> i32 {
     DROP
 }
 
-/// Only a raw socket sends fragments through this hook (it sees packets before fragmentation and
-/// after reassembly). Their first fragment's verdict is not kept: an isolated workload's later
-/// fragments are dropped, an open one's pass.
-#[inline(always)]
-fn later_fragment(case: &Case) -> i32 {
+/// A later fragment follows the verdict of its first. Only a raw socket sends fragments through
+/// this hook: it sees packets before fragmentation and after reassembly.
+#[inline(never)]
+fn later_fragment(case: &Case, parsed: &Packet) -> i32 {
     if case::is_open(&case.question.slot, case.question.direction) {
         return PASS;
     }
+    if let Some(allowed) = maps::FRAGMENTS.get_ptr(fragment_key(parsed)) {
+        // SAFETY: a live entry; the word is written whole.
+        if unsafe { *allowed } == case.tables.generation {
+            return PASS;
+        }
+    }
     drop_because(case.question.subject, case.question.direction, DropReason::Fragment)
+}
+
+/// Remembers that a first fragment was allowed.
+#[inline(never)]
+fn remember_fragment(case: &Case, parsed: &Packet) {
+    let _ = maps::FRAGMENTS.insert(fragment_key(parsed), case.tables.generation, 0);
+}
+
+#[inline(always)]
+fn fragment_key(parsed: &Packet) -> FragmentKey {
+    FragmentKey {
+        source: parsed.source,
+        destination: parsed.destination,
+        id: parsed.fragment_id,
+        protocol: u32::from(parsed.protocol),
+    }
 }
 
 /// Whether an ICMP error answers a flow that is allowed.

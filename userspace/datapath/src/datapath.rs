@@ -38,6 +38,7 @@ const PINNED: &[&str] = &[
     "ORIGINS",
     "REFUSALS",
     "RECENT_REFUSALS",
+    "FRAGMENTS",
     "EDGES",
     "COUNTS",
     "EVENTS",
@@ -93,6 +94,12 @@ impl Datapath {
             sys::open_pin(&pins.map("CONNECTIONS")).map_err(DatapathError::file(pins.map("CONNECTIONS")))?;
         let walk = programs::iterator(&ebpf, "walk_connections", Some(connections.as_fd()))?;
         let adoption = programs::iterator(&ebpf, "adopt_connections", None)?;
+        // Pinned maps keep the room they were made with, whatever the configuration says now.
+        let wanted = capacities;
+        let capacities = maps.capacities(&wanted)?;
+        if capacities != wanted {
+            tracing::warn!("adopted maps keep their capacities; detach and start again to change them");
+        }
         let control =
             sys::open_pin(&pins.map("CONTROL")).map_err(DatapathError::file(pins.map("CONTROL")))?;
         let control = ControlWord::map(control.as_fd())?;

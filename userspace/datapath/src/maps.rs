@@ -122,6 +122,11 @@ impl<K: Copy + Default, V: Copy + Default> Table<K, V> {
         sys::map_entries(self.fd(), K::default(), V::default()).map_err(self.failed("reading"))
     }
 
+    /// How many entries it has room for.
+    fn room(&self) -> Result<(&'static str, u32), DatapathError> {
+        Ok((self.name, sys::map_room(self.fd()).map_err(self.failed("asking about"))?))
+    }
+
     /// How many entries there are.
     pub(crate) fn count(&self) -> Result<usize, DatapathError> {
         let (mut count, mut last) = (0, None);
@@ -178,5 +183,28 @@ impl Maps {
             edges: Table::open(pins, "EDGES")?,
             counts: Table::open(pins, "COUNTS")?,
         })
+    }
+    /// The room that the maps have, for every one whose room can be chosen.
+    pub(crate) fn capacities(&self, wanted: &Capacities) -> Result<Capacities, DatapathError> {
+        let mut found = wanted.clone();
+        for (name, room) in [
+            self.cgroups.room()?,
+            self.cgroup_paths.room()?,
+            self.workloads.room()?,
+            self.addresses.room()?,
+            self.prefixes.room()?,
+            self.peer_lists.room()?,
+            self.policy_sets.room()?,
+            self.rule_sets.room()?,
+            self.rules.room()?,
+            self.port_names.room()?,
+            self.flows.room()?,
+            self.origins.room()?,
+            self.refusals.room()?,
+            self.edges.room()?,
+        ] {
+            found.0.insert(name, room);
+        }
+        Ok(found)
     }
 }

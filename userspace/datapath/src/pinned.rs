@@ -56,6 +56,9 @@ impl Datapath {
             if workload == 0 {
                 maps.cgroup_paths.delete(&path)?;
             } else {
+                if row.workloads != [workload; 2] {
+                    maps.cgroup_paths.put(&path, &windrose_abi::CgroupRow { workloads: [workload; 2] })?;
+                }
                 tables.cgroups.insert(text, workload);
             }
         }

@@ -210,6 +210,17 @@ pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     Ok(info)
 }
 
+/// How many entries a map has room for: `max_entries` of `struct bpf_map_info`.
+pub(crate) fn map_room(map: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = [0_u32; 20];
+    Attr::new()
+        .fd(0, map.as_raw_fd())
+        .u32(4, 80)
+        .u64(8, std::ptr::from_mut(&mut info) as u64)
+        .call(OBJ_INFO)?;
+    Ok(info[4])
+}
+
 /// Turns the kernel's run-time statistics on for as long as the descriptor lives.
 pub(crate) fn enable_statistics() -> io::Result<OwnedFd> {
     Attr::new().u32(0, 0).call_for_fd(ENABLE_STATS)
