@@ -6,12 +6,14 @@
 
 mod account;
 mod adopt;
+mod answers;
 mod case;
 mod cgroup;
 mod connect;
 mod connections;
 mod events;
 mod flows;
+mod fragments;
 mod maps;
 mod origins;
 mod skb;

@@ -5,8 +5,8 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use windrose_abi::{
     Address, AddressRow, CgroupPath, CgroupRow, ConnectionRow, Control, EdgeKey, EdgeRow, Event, FlowKey,
-    FlowRow, FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortRow,
-    PrefixRow, RefusalKey, RuleKey, RuleRow, RuleSetRow, WorkloadRow,
+    FlowRow, FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow,
+    PortKey, PortRow, PrefixRow, RefusalKey, RuleKey, RuleRow, RuleSetRow, WorkloadRow,
 };
 
 /// Entries are allocated when they are written: capacity costs only the buckets.

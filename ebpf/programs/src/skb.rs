@@ -7,9 +7,9 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use windrose_abi::codes::protocol;
-use windrose_abi::{ConnectionRow, Direction, DropReason, FragmentKey, OriginKey, Phase, RefusalKey, Verdict};
-use windrose_engine::packet::{TCP_ACK, TCP_RST, TCP_SYN};
-use windrose_engine::{Bytes, Kind, Packet, Tables as _, packet};
+use windrose_abi::{ConnectionRow, Direction, DropReason, OriginKey, Phase, RefusalKey, Verdict};
+use windrose_engine::packet::{TCP_ACK, TCP_SYN};
+use windrose_engine::{Bytes, Kind, Packet, packet};
 
 use crate::account::{self, Count};
 use crate::case::{self, Case, Scene};
@@ -17,10 +17,10 @@ use crate::flows::{self, Known};
 use crate::origins::{self, Source};
 use crate::subject::Subject;
 use crate::tables::KernelTables;
-use crate::{connections, maps, subject, tables};
+use crate::{answers, connections, fragments, maps, subject, tables};
 
-const DROP: i32 = 0;
-const PASS: i32 = 1;
+pub(crate) const DROP: i32 = 0;
+pub(crate) const PASS: i32 = 1;
 /// The packet is of no workload's socket.
 const NOBODY: i32 = 2;
 /// No verdict yet.
@@ -48,7 +48,7 @@ impl Bytes for SkbBytes {
 
 /// Parses the packet whose IP header is at `at`.
 #[inline(always)]
-fn parse_at(skb: *mut __sk_buff, at: u32, packet: &mut Packet) -> bool {
+pub(crate) fn parse_at(skb: *mut __sk_buff, at: u32, packet: &mut Packet) -> bool {
     parse_packet(skb, at, packet) == 0
 }
 
@@ -85,7 +85,7 @@ pub fn packet_egress(ctx: SkBuffContext) -> i32 {
         Some(sk) if is_tcp(sk) => sent_by_tcp(skb, sk),
         // One after the other, not one inside the other: their frames would not fit.
         Some(_) => match without_connection(skb, true) {
-            NOBODY => answer(skb),
+            NOBODY => answers::answer(skb),
             verdict => verdict,
         },
     }
@@ -245,7 +245,7 @@ fn is_repeated(skb: *mut __sk_buff, case: &Case, parsed: &Packet) -> bool {
 
 /// A drop that is no policy's: counted with its reason.
 #[inline(never)]
-fn drop_because(workload: u32, direction: Direction, reason: DropReason) -> i32 {
+pub(crate) fn drop_because(workload: u32, direction: Direction, reason: DropReason) -> i32 {
     account::count(Count::DroppedPackets);
     account::refusal(&RefusalKey {
         workload,
@@ -387,7 +387,7 @@ fn without_connection(skb: *mut __sk_buff, sent: bool) -> i32 {
     case.question.port = port;
     match parsed.kind {
         Kind::NeighbourDiscovery => return PASS,
-        Kind::LaterFragment => return later_fragment(&case, &parsed),
+        Kind::LaterFragment => return fragments::later(&case, &parsed),
         Kind::IcmpError => {
             if is_related(skb, &case, parsed.payload) {
                 return PASS;
@@ -400,7 +400,7 @@ fn without_connection(skb: *mut __sk_buff, sent: bool) -> i32 {
     match flows::known(&mut case, &parsed, bytes) {
         Known::Allowed => {
             if parsed.is_fragment {
-                remember_fragment(&case, &parsed);
+                fragments::remember(&case, &parsed);
             }
             return PASS;
         }
@@ -419,7 +419,7 @@ fn without_connection(skb: *mut __sk_buff, sent: bool) -> i32 {
 #[inline(never)]
 fn admit(skb: *mut __sk_buff, case: &Case, parsed: &Packet, bytes: u64) -> i32 {
     if parsed.is_fragment {
-        remember_fragment(case, parsed);
+        fragments::remember(case, parsed);
     }
     let mut lent = false;
     if matches!(case.question.direction, Direction::Egress) {
@@ -442,38 +442,6 @@ fn admit(skb: *mut __sk_buff, case: &Case, parsed: &Packet, bytes: u64) -> i32 {
     DROP
 }
 
-/// A later fragment follows the verdict of its first. Only a raw socket sends fragments through
-/// this hook: it sees packets before fragmentation and after reassembly.
-#[inline(never)]
-fn later_fragment(case: &Case, parsed: &Packet) -> i32 {
-    if case::is_open(&case.question.slot, case.question.direction) {
-        return PASS;
-    }
-    if let Some(allowed) = maps::FRAGMENTS.get_ptr(fragment_key(parsed)) {
-        // SAFETY: a live entry; the word is written whole.
-        if unsafe { *allowed } == case.tables.generation {
-            return PASS;
-        }
-    }
-    drop_because(case.question.subject, case.question.direction, DropReason::Fragment)
-}
-
-/// Remembers that a first fragment was allowed.
-#[inline(never)]
-fn remember_fragment(case: &Case, parsed: &Packet) {
-    let _ = maps::FRAGMENTS.insert(fragment_key(parsed), case.tables.generation, 0);
-}
-
-#[inline(always)]
-fn fragment_key(parsed: &Packet) -> FragmentKey {
-    FragmentKey {
-        source: parsed.source,
-        destination: parsed.destination,
-        id: parsed.fragment_id,
-        protocol: u32::from(parsed.protocol),
-    }
-}
-
 /// Whether an ICMP error answers a flow that is allowed.
 #[inline(never)]
 fn is_related(skb: *mut __sk_buff, case: &Case, inner_at: u16) -> bool {
@@ -482,39 +450,4 @@ fn is_related(skb: *mut __sk_buff, case: &Case, inner_at: u16) -> bool {
     let sent = matches!(case.question.direction, Direction::Egress);
     let key = flows::key_of(case.question.subject, &inner, !sent);
     maps::FLOWS.get_ptr(&key).is_some()
-}
-
-/// A packet of no workload's socket. The kernel itself answers in a workload's name: echo replies,
-/// ICMP errors and resets for closed ports. It answers only what the workload may receive.
-#[inline(never)]
-fn answer(skb: *mut __sk_buff) -> i32 {
-    let Some((tables, _)) = tables::current() else { return PASS };
-    let mut parsed = Packet::EMPTY;
-    if !parse_at(skb, 0, &mut parsed) {
-        return PASS;
-    }
-    let Some(owner) = tables.address(&parsed.source) else { return PASS };
-    let Some(slot) = tables.workload(owner.workload) else { return PASS };
-    match parsed.kind {
-        Kind::EchoReply => parsed.source_port = 0,
-        Kind::IcmpError => {
-            // The packet that it answers came from the peer to the port in question.
-            let payload = parsed.payload;
-            if !parse_at(skb, u32::from(payload), &mut parsed) {
-                return PASS;
-            }
-            core::mem::swap(&mut parsed.source, &mut parsed.destination);
-            parsed.source_port = parsed.destination_port;
-        }
-        Kind::Whole if parsed.protocol == protocol::TCP && parsed.tcp_flags & TCP_RST != 0 => {}
-        _ => return PASS,
-    }
-    let subject = Subject { workload: owner.workload, slot };
-    let port = flows::port_of_policy(parsed.protocol, parsed.source_port);
-    let mut case = Case::new(tables, subject, Direction::Ingress, parsed.protocol, port);
-    case::judge(&mut case, &parsed.destination);
-    if case.is_denied() {
-        return drop_because(subject.workload, Direction::Ingress, DropReason::Answer);
-    }
-    PASS
 }
