@@ -140,3 +140,6 @@ pub(crate) fn offsets() -> Result<Offsets, DatapathError> {
         net_cookie: btf.of("net", "net_cookie")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! Loads every program and prints how many instructions the verifier walked; attaches nothing.
+
+use windrose_datapath::{Capacities, Datapath, Machine, Pins};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let machine = Machine::inspect()?;
+    let pins = Pins::below(&machine.bpffs, "windrose-verify");
+    let datapath = Datapath::open(machine, pins.clone(), Capacities::default())?;
+    for program in datapath.programs()? {
+        println!("{:20} {:8}", program.name, program.verified_instructions);
+    }
+    drop(datapath);
+    pins.remove()?;
+    Ok(())
+}
