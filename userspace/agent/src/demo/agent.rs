@@ -110,15 +110,18 @@ impl Agent {
         })
     }
 
+    /// Every live connection, from each of its ends.
+    pub(super) fn all_connections(&self) -> Result<Vec<ConnectionView>> {
+        serde_json::from_value(self.get("/connections")?).context("/connections lists no connections")
+    }
+
     /// The live TCP connections from one workload to another; each of its ends is one.
     pub(super) fn connections(&self, source: &str, destination: &str) -> Result<Vec<ConnectionView>> {
-        let all: Vec<ConnectionView> =
-            serde_json::from_value(self.get("/connections")?).context("/connections lists no connections")?;
         let is_between = |end: &ConnectionView| {
             let end = &end.decided;
             end.protocol == "TCP" && end.source.name() == source && end.destination.name() == destination
         };
-        Ok(all.into_iter().filter(is_between).collect())
+        Ok(self.all_connections()?.into_iter().filter(is_between).collect())
     }
 
     /// What a command says that asks the agent.

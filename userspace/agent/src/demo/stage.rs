@@ -193,9 +193,9 @@ impl Stage {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// A place as the sources have it: the copies have the same lines.
-    pub(super) fn place(place: &str) -> &str {
-        place.strip_prefix(RUN_FOLDER).unwrap_or(place).trim_start_matches('/')
+    /// Text with places as the sources have them: the copies have the same lines.
+    pub(super) fn places(text: &str) -> String {
+        text.replace(&format!("{RUN_FOLDER}/"), "")
     }
 }
 

@@ -7,9 +7,12 @@ use anyhow::{Context as _, Result, ensure};
 use super::actor::Outcome;
 use super::agent::{self, Agent};
 use super::attempt::{Attempt, Expected};
+use super::interrupt;
 use super::players::{Connection, Server};
 use super::screen::{Screen, Tone};
 use super::stage::Stage;
+use crate::clock::short;
+use crate::output::{Paint, bytes, columns};
 use crate::record::{Decided, EventView};
 
 /// A policy must be in force so soon after its file has changed, and a connection that it denies be over.
@@ -50,7 +53,20 @@ fn who_may_talk(stage: &Stage, agent: &Agent, screen: &mut Screen) -> Result<()>
     for attempt in &ATTEMPTS {
         show(stage, agent, screen, attempt)?;
     }
+    screen.line("");
+    let question = ["explain", "--from", "shop/web", "--to", "bank/payments", "--port", "8080"];
+    let answer = agent.show(&question)?;
+    ensure!(answer.starts_with("deny"), "`windrose explain` says: {answer}");
+    screen.say(&format!("  $ windrose {}", question.join(" ")))?;
+    show_output(screen, &answer);
     Ok(())
+}
+
+/// What a command has printed.
+fn show_output(screen: &Screen, output: &str) {
+    for line in Stage::places(output).lines() {
+        screen.line(format!("  {line}").trim_end());
+    }
 }
 
 /// Makes an attempt, checks what became of it, and shows it with what the agent says of it.
@@ -67,9 +83,14 @@ fn show(stage: &Stage, agent: &Agent, screen: &Screen, attempt: &Attempt) -> Res
 fn say_why(screen: &Screen, event: &EventView) -> Result<()> {
     let decided = &event.decided;
     let rule = decided.rule.as_ref().context("the agent's report names no rule")?;
-    let by = format!("{} {}, {}", rule.kind, rule.policy(), rule.rule());
-    let place = rule.place();
-    let text = format!("      {} by {by}, {}", decided.verdict, Stage::place(&place));
+    let what = match (decided.verdict.as_str(), rule.index) {
+        ("allow", Some(index)) => format!("allowed by rule {} of", index + 1),
+        (_, Some(index)) => format!("denied by rule {} of", index + 1),
+        (_, None) => "no rule allows it; isolated by".to_owned(),
+    };
+    let (place, direction) = (rule.place(), &decided.direction);
+    let text =
+        format!("      {direction}: {what} {} {}, {}", rule.kind, rule.policy(), Stage::places(&place));
     screen.say(&screen.toned(Tone::Quiet, &text))
 }
 
@@ -78,6 +99,7 @@ fn say_attempt(screen: &Screen, attempt: &Attempt, outcome: &Outcome) -> Result<
         Outcome::Answered { text, elapsed_us } => {
             (Tone::Allowed, format!("{text}, {}.{} ms", elapsed_us / 1000, elapsed_us / 100 % 10))
         }
+        Outcome::Failed { is_refused: true, .. } => (Tone::Refused, "EPERM, at once".to_owned()),
         Outcome::Failed { error, .. } => (Tone::Refused, error.clone()),
         Outcome::Silence => (Tone::Refused, "no answer: dropped".to_owned()),
     };
@@ -93,10 +115,23 @@ fn live_connections(agent: &Agent, screen: &mut Screen) -> Result<()> {
         let is_counted = ends.iter().all(|end| end.decided.bytes_sent > 0 && end.decided.bytes_received > 0);
         ensure!(is_counted, "{source} to {destination} has traffic that is not counted");
     }
-    screen.say("  $ windrose connections")?;
-    for line in agent.show(&["connections"])?.lines() {
-        screen.line(&format!("  {line}"));
+    screen.say("  As the ends see it that opened them (`windrose connections` shows all):")?;
+    screen.line("");
+    let mut rows = Vec::new();
+    for end in agent.all_connections()?.iter().filter(|end| end.decided.direction == "egress") {
+        let decided = &end.decided;
+        rows.push(vec![
+            decided.source.name_and_port(),
+            decided.destination.name_and_port(),
+            decided.protocol.clone(),
+            bytes(decided.bytes_sent),
+            bytes(decided.bytes_received),
+            if end.rtt_seconds > 0.0 { short(end.rtt_seconds) } else { "-".to_owned() },
+            decided.rule.as_ref().map(|rule| rule.place()).unwrap_or_default(),
+        ]);
     }
+    let heads = ["SOURCE", "DESTINATION", "PROTOCOL", "SENT", "RECEIVED", "RTT", "ALLOWED BY"];
+    show_output(screen, &columns(&heads, &rows, Paint::for_stdout()));
     Ok(())
 }
 
@@ -124,9 +159,10 @@ fn policy_changes(stage: &Stage, agent: &Agent, screen: &mut Screen, doomed: &Co
         broken.with_context(|| format!("the connection lives {} ms after", elapsed.as_millis()))?;
     let text = format!("ended {} ms after the file was saved", elapsed.as_millis());
     screen.say(&format!(
-        "  shop/cart -> bank/payments, live, {requests} requests answered: {} ({error})",
+        "  shop/cart -> bank/payments, live, {requests} requests answered: {}",
         screen.toned(Tone::Refused, &text)
     ))?;
+    screen.say(&screen.toned(Tone::Quiet, &format!("      what cart saw: {error}")))?;
     let event = agent.await_event(&last, |event| {
         let event = &event.decided;
         event.kind == "ended_late" && event.direction == "egress" && event.source.name() == "shop/cart"
@@ -146,6 +182,7 @@ fn agent_dies(stage: &Stage, agent: Agent, screen: &mut Screen, kept: &Connectio
     const REFUSED: Attempt = Attempt::http("web", "payments", PAYMENTS, Expected::Refusal);
     screen.scene("The agent dies; the kernel goes on")?;
     let before = opened(&agent)?;
+    let last = agent.time_of_last_event()?;
     let id = agent.id();
     agent.kill()?;
     screen.say(&format!("  $ kill -9 {id}        # windrose run"))?;
@@ -169,7 +206,9 @@ fn agent_dies(stage: &Stage, agent: Agent, screen: &mut Screen, kept: &Connectio
         "  shop/web -> shop/cart is the same connection: {} bytes sent before, {} now.",
         before.bytes_sent, after.bytes_sent
     ))?;
-    show(stage, &agent, screen, &REFUSED)?;
+    let missed = agent.await_event(&last, |event| REFUSED.is_told_by(event))?;
+    screen.say("  The refusal that happened meanwhile is not lost:")?;
+    say_why(screen, &missed.context("what was refused without an agent is not reported")?)?;
     Ok(agent)
 }
 
@@ -189,6 +228,8 @@ fn end_of_enforcement(stage: &Stage, agent: Agent, screen: &mut Screen, kept: Co
     screen.say("  $ windrose detach")?;
     screen.say(&format!("  {}", agent::detach()?))?;
     let attempt = Attempt::http("web", "payments", PAYMENTS, Expected::Answer);
-    let outcome = attempt.make(stage)?;
+    // A link without its pin goes away after an RCU grace period.
+    let outcome = interrupt::wait_for(SOON, || Ok(attempt.make(stage).ok()))?;
+    let outcome = outcome.context("web is kept from payments after `windrose detach`")?;
     say_attempt(screen, &attempt, &outcome)
 }

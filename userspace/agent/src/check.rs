@@ -1,0 +1,87 @@
+//! `windrose check`: whether policy files are valid.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use windrose_policy::source;
+use windrose_policy::tables::{Compiler, Settings};
+
+use crate::cli::{CheckArgs, Format};
+use crate::output;
+use crate::refused::{FaultView, Refused, count};
+use crate::snapshot::Counts;
+
+/// What `check --output json` writes.
+#[derive(Debug, Serialize)]
+struct Report {
+    valid: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<Counts>,
+    faults: Vec<FaultView>,
+}
+
+/// Reads and compiles, and applies nothing.
+pub(crate) fn run(args: &CheckArgs) -> Result<()> {
+    let checked = check(args);
+    if args.output == Format::Json {
+        let report = match &checked {
+            Ok((counts, warnings)) => Report { valid: true, counts: Some(*counts), faults: warnings.clone() },
+            Err(refused) => Report { valid: false, counts: None, faults: refused.faults.clone() },
+        };
+        output::print_json(&report)?;
+    }
+    let (counts, warnings) = checked?;
+    if args.output == Format::Text {
+        let text = warnings.iter().fold(String::new(), |text, warning| text + &format!("{warning}\n"));
+        io::stderr().write_all(text.as_bytes()).context("cannot write to standard error")?;
+        output::print(&summary(counts, warnings.len()))?;
+    }
+    Ok(())
+}
+
+fn check(args: &CheckArgs) -> Result<(Counts, Vec<FaultView>), Refused> {
+    let loaded = source::load(&args.paths).map_err(|faults| Refused::policy(&faults))?;
+    let mut compiler = Compiler::new();
+    compiler
+        .update(Arc::new(loaded.model), &Settings::default())
+        .map_err(|errors| Refused::compile(&errors))?;
+    let counts = Counts::of(compiler.model());
+    Ok((counts, loaded.warnings.iter().map(FaultView::from).collect()))
+}
+
+fn summary(counts: Counts, warnings: usize) -> String {
+    let also = if warnings == 0 { String::new() } else { format!("; {}", count(warnings, "warning")) };
+    format!(
+        "valid: {}, {}, {}, {}{also}\n",
+        count(counts.namespaces, "namespace"),
+        count(counts.workloads, "workload"),
+        count(counts.policies, "policy"),
+        count(counts.rules, "rule"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn args(name: &str) -> CheckArgs {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        CheckArgs { paths: vec![path], output: Format::Text }
+    }
+
+    #[test]
+    fn golden_check_of_a_valid_policy() {
+        let (counts, warnings) = check(&args("shop.yaml")).unwrap();
+        output::golden::assert("check-shop.txt", &summary(counts, warnings.len()));
+    }
+
+    #[test]
+    fn golden_check_of_a_bad_policy() {
+        let refused = check(&args("bad.yaml")).unwrap_err().to_string();
+        let folder = format!("{}/tests/fixtures/", env!("CARGO_MANIFEST_DIR"));
+        output::golden::assert("check-bad.txt", &(refused.replace(&folder, "") + "\n"));
+    }
+}

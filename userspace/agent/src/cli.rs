@@ -1,0 +1,246 @@
+//! The command line: its names are a contract.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use crate::demo::DemoArgs;
+
+/// Where the agent answers unless told otherwise.
+pub(crate) const DEFAULT_ADMIN: &str = "127.0.0.1:9901";
+
+/// Windrose enforces policy between workloads in the kernel, and says which line of which file
+/// decided.
+#[derive(Debug, Parser)]
+#[command(
+    name = "windrose",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done; 1 it failed, and standard error says why; 2 the command line is wrong."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Enforce policy files, and do so again whenever they change
+    #[command(long_about = "Enforce policy files, and do so again whenever they change.
+
+SIGHUP reads the policy again at once. SIGTERM and SIGINT end the agent and leave enforcement in \
+place: `windrose detach` ends that. A bad policy leaves the one that is in force; with none in force, \
+the agent does not start.")]
+    Run(RunArgs),
+    /// Say whether policy files are valid
+    #[command(
+        long_about = "Say whether policy files are valid: all faults and warnings of all files in one run.",
+        after_help = "Exit codes: 0 valid, perhaps with warnings; 1 refused, and standard error has every fault."
+    )]
+    Check(CheckArgs),
+    /// Say what the policy decides about a connection, and which rules decide it
+    #[command(
+        long_about = "Say what the policy decides about a connection, and which rules decide it; for a denial, \
+the nearest rule that would have allowed it and what differed.
+
+Without --policy the running agent is asked, which knows the addresses of its host.",
+        after_help = "Exit codes: 0 there is an answer, whatever the verdict; 1 there is none."
+    )]
+    Explain(ExplainArgs),
+    /// Show what the running agent enforces
+    Status(StatusArgs),
+    /// Show the live connections of workloads
+    Connections(ConnectionsArgs),
+    /// Show recent events: connections opened, closed, refused, ended late, audited
+    Flows(FlowsArgs),
+    /// End enforcement: remove every program and map from the kernel
+    #[command(long_about = "End enforcement: remove every program and map from the kernel.
+
+This may be done at any time. A running agent notices within seconds, says so and ends.")]
+    Detach(DetachArgs),
+    /// Show it all on real traffic, in a minute
+    Demo(DemoArgs),
+}
+
+/// `windrose run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A policy file, or a folder with *.yaml, *.yml and *.json; may be repeated
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    pub(crate) policy: Vec<PathBuf>,
+    /// Where to answer operators [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", value_parser = parse_admin)]
+    pub(crate) admin: Option<SocketAddr>,
+    /// A configuration file; flags come before it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Report what would be refused and let it pass
+    #[arg(long)]
+    pub(crate) audit: bool,
+    /// Name of the folder of pins below the BPF file system
+    #[arg(long, value_name = "NAME", default_value = "windrose", hide = true)]
+    pub(crate) pins: String,
+}
+
+/// `windrose check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Policy files, or folders with *.yaml, *.yml and *.json
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// For people or for programs
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Format,
+}
+
+/// `windrose explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A policy file or folder; may be repeated. Without one the running agent is asked
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) policy: Vec<PathBuf>,
+    /// Who opens: a workload as NAMESPACE/NAME, or an address
+    #[arg(long, value_name = "NS/NAME|IP")]
+    pub(crate) from: String,
+    /// Who accepts: a workload as NAMESPACE/NAME, or an address. Of several addresses of a workload
+    /// the first is taken whose family both ends have
+    #[arg(long, value_name = "NS/NAME|IP")]
+    pub(crate) to: String,
+    /// Destination port; required for TCP, UDP and SCTP
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// TCP, UDP, SCTP, ICMP, ICMPv6 or an IP protocol number
+    #[arg(long, default_value = "TCP")]
+    pub(crate) protocol: String,
+    /// With --policy: an address of the host that the workloads run on; may be repeated
+    #[arg(long, value_name = "IP")]
+    pub(crate) host_address: Vec<IpAddr>,
+    /// For people or for programs
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Format,
+    /// Where the agent answers
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN, value_parser = parse_admin)]
+    pub(crate) admin: SocketAddr,
+}
+
+/// Whom to ask and how to show the answer.
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    /// Where the agent answers
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN, value_parser = parse_admin)]
+    pub(crate) admin: SocketAddr,
+    /// For people or for programs
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Format,
+}
+
+/// `windrose status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+/// Which connections or events to show.
+#[derive(Debug, Args)]
+pub(crate) struct FilterArgs {
+    /// Only those of this workload, at either end
+    #[arg(long, value_name = "NS/NAME")]
+    pub(crate) workload: Option<String>,
+    /// Only those whose other end is this workload or address
+    #[arg(long, value_name = "NS/NAME|IP")]
+    pub(crate) peer: Option<String>,
+    /// Only this protocol
+    #[arg(long)]
+    pub(crate) protocol: Option<String>,
+    /// Only ingress or egress, as the workload sees it
+    #[arg(long)]
+    pub(crate) direction: Option<String>,
+    /// Only allow or deny
+    #[arg(long)]
+    pub(crate) verdict: Option<String>,
+    /// Only this destination port
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+}
+
+/// `windrose connections`.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionsArgs {
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+/// `windrose flows`.
+#[derive(Debug, Args)]
+pub(crate) struct FlowsArgs {
+    /// Stay, and show events as they happen
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Only opened, closed, refused, ended_late or audited
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Only refusals for this reason
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+/// `windrose detach`.
+#[derive(Debug, Args)]
+pub(crate) struct DetachArgs {
+    /// Also remove what another version of windrose has pinned
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Name of the folder of pins below the BPF file system
+    #[arg(long, value_name = "NAME", default_value = "windrose", hide = true)]
+    pub(crate) pins: String,
+}
+
+/// How to show an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns, for people.
+    Text,
+    /// JSON, for programs.
+    Json,
+}
+
+/// An address and a port.
+pub(crate) fn parse_admin(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("it must be an IP address and a port, such as {DEFAULT_ADMIN} or [::1]:9901"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_admin_address_without_a_port_is_refused_with_an_example() {
+        assert!(parse_admin("127.0.0.1").unwrap_err().contains("127.0.0.1:9901"));
+    }
+
+    #[test]
+    fn golden_help_of_every_command() {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        let mut said = cli.render_long_help().to_string();
+        for command in cli.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+            said += &format!("\n=== windrose {} --help\n\n{}", command.get_name(), command.render_long_help());
+        }
+        crate::output::golden::assert("help.txt", &said);
+    }
+}

@@ -1,0 +1,102 @@
+//! Times: the kernel's monotonic clock as calendar time, RFC 3339, and durations for people.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
+
+/// A moment at which both clocks were read; turns one into the other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    monotonic: Duration,
+    system: SystemTime,
+}
+
+impl Clock {
+    /// Reads both clocks. The kernel stamps events with `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`).
+    pub(crate) fn now() -> Self {
+        let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+        Self { monotonic, system: SystemTime::now() }
+    }
+
+    /// When the monotonic clock showed `ns`; `None` for 0, which means never.
+    pub(crate) fn time_of(&self, ns: u64) -> Option<SystemTime> {
+        let at = Duration::from_nanos(ns);
+        match (ns, at.checked_sub(self.monotonic)) {
+            (0, _) => None,
+            (_, Some(later)) => self.system.checked_add(later),
+            (_, None) => self.system.checked_sub(self.monotonic - at),
+        }
+    }
+
+    /// [`Self::time_of`] as text.
+    pub(crate) fn text_of(&self, ns: u64) -> Option<String> {
+        self.time_of(ns).map(rfc3339)
+    }
+}
+
+/// A time in UTC with microseconds, RFC 3339.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", since.subsec_micros())
+}
+
+/// Year, month and day of a day since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date
+/// Algorithms", `civil_from_days`).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+/// A duration with two of its units at most: `3d 4h`, `12m 5s`, `1.50s`, `20ms`, `15us`.
+pub(crate) fn short(seconds: f64) -> String {
+    let Ok(duration) = Duration::try_from_secs_f64(seconds) else { return "-".to_owned() };
+    let whole = duration.as_secs();
+    match whole {
+        86_400.. => format!("{}d {}h", whole / 86_400, whole / 3600 % 24),
+        3600.. => format!("{}h {}m", whole / 3600, whole / 60 % 60),
+        60.. => format!("{}m {}s", whole / 60, whole % 60),
+        1.. => format!("{:.2}s", duration.as_secs_f64()),
+        0 if duration.as_millis() > 0 => format!("{}ms", duration.as_millis()),
+        0 => format!("{}us", duration.as_micros()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_by_rfc_3339() {
+        let at = |seconds, micros| rfc3339(UNIX_EPOCH + Duration::new(seconds, micros * 1000));
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(at(951_782_400, 7), "2000-02-29T00:00:00.000007Z");
+        assert_eq!(at(1_735_689_599, 999_999), "2024-12-31T23:59:59.999999Z");
+        assert_eq!(at(4_107_542_400, 0), "2100-03-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn the_monotonic_clock_is_turned_into_calendar_time() {
+        let clock = Clock { monotonic: Duration::from_secs(10), system: UNIX_EPOCH + Duration::from_secs(100) };
+        assert_eq!(clock.text_of(9_000_000_000).unwrap(), "1970-01-01T00:01:39.000000Z");
+        assert_eq!(clock.text_of(11_500_000_000).unwrap(), "1970-01-01T00:01:41.500000Z");
+        assert_eq!(clock.text_of(0), None);
+    }
+
+    #[test]
+    fn a_duration_is_short() {
+        let cases =
+            [(0.000_015, "15us"), (0.02, "20ms"), (1.5, "1.50s"), (725.0, "12m 5s"), (273_600.0, "3d 4h"), (-1.0, "-")];
+        for (seconds, expected) in cases {
+            assert_eq!(short(seconds), expected);
+        }
+    }
+}

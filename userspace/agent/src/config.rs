@@ -1,0 +1,190 @@
+//! The agent's configuration file.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use windrose_datapath::Capacities;
+use windrose_policy::fault::{Fault, Severity};
+use windrose_policy::place::Place;
+use windrose_policy::settings::{self, Setting};
+use windrose_policy::source::Source;
+
+use crate::cli::{DEFAULT_ADMIN, parse_admin};
+
+/// Every key there is.
+const KEYS: &[&str] =
+    &["admin", "audit", "capacities.*", "flow_idle_seconds", "statistics", "log.level", "log.format"];
+
+/// A larger file is no configuration.
+const FILE_BYTES: u64 = 1 << 20;
+
+/// How the agent runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// `admin`: where the agent answers operators; 127.0.0.1:9901. There is no authentication:
+    /// keep it on a loopback address.
+    pub(crate) admin: SocketAddr,
+    /// `audit`: decide and report, and let everything pass; false.
+    pub(crate) audit: bool,
+    /// `capacities`: entries that each kernel map has room for, by the map's name in lower case.
+    /// Maps that are pinned keep theirs: detach before a change.
+    pub(crate) capacities: Capacities,
+    /// `flow_idle_seconds`: how long a UDP, SCTP or ICMP flow without traffic is remembered, 1 to
+    /// 86,400; 60.
+    pub(crate) flow_idle: Duration,
+    /// `statistics`: have the kernel count runs and run time of programs, about 75 ns a run; false.
+    pub(crate) statistics: bool,
+    /// `log`: what is logged and how.
+    pub(crate) log: Log,
+}
+
+/// Logging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// `log.level`: error, warn, info, debug or trace; info. Also per module, as
+    /// `windrose=debug,warn`.
+    pub(crate) level: String,
+    /// `log.format`: text or json; text.
+    pub(crate) format: LogFormat,
+}
+
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// A line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            admin: parse_admin(DEFAULT_ADMIN).unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 9901))),
+            audit: false,
+            capacities: Capacities::default(),
+            flow_idle: Duration::from_secs(60),
+            statistics: false,
+            log: Log { level: "info".to_owned(), format: LogFormat::Text },
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// Every fault with its place.
+    pub(crate) fn read(path: &Path) -> Result<Self, Vec<Fault>> {
+        let name = path.display().to_string();
+        let whole = |message: String| {
+            vec![fault(Place { file: name.as_str().into(), line: 0, column: 0 }, message)]
+        };
+        let length = fs::metadata(path).map_err(|error| whole(format!("cannot read it: {error}")))?.len();
+        if length > FILE_BYTES {
+            return Err(whole(format!("{length} bytes are no configuration: the most is {FILE_BYTES}")));
+        }
+        let text = fs::read_to_string(path).map_err(|error| whole(format!("cannot read it: {error}")))?;
+        Self::parse(&Source { name, text })
+    }
+
+    fn parse(source: &Source) -> Result<Self, Vec<Fault>> {
+        let mut config = Self::default();
+        let mut faults = Vec::new();
+        for setting in settings::read(source, KEYS)? {
+            if let Err(message) = config.set(&setting) {
+                faults.push(fault(setting.place, message));
+            }
+        }
+        if faults.is_empty() { Ok(config) } else { Err(faults) }
+    }
+
+    fn set(&mut self, setting: &Setting) -> Result<(), String> {
+        let Setting { key, text, .. } = setting;
+        match key.as_str() {
+            "admin" => self.admin = parse_admin(text).map_err(|why| format!("admin is `{text}`: {why}"))?,
+            "audit" => self.audit = boolean(key, text)?,
+            "statistics" => self.statistics = boolean(key, text)?,
+            "flow_idle_seconds" => match text.parse() {
+                Ok(seconds @ 1..=86_400) => self.flow_idle = Duration::from_secs(seconds),
+                _ => return Err(format!("{key} is `{text}`; it must be a whole number from 1 to 86400")),
+            },
+            "log.level" => self.log.level.clone_from(text),
+            "log.format" => {
+                self.log.format = match text.as_str() {
+                    "text" => LogFormat::Text,
+                    "json" => LogFormat::Json,
+                    _ => return Err(format!("{key} is `{text}`; it must be `text` or `json`")),
+                };
+            }
+            _ => {
+                let map = key.strip_prefix("capacities.").unwrap_or(key);
+                let entries =
+                    text.parse().map_err(|_| format!("{key} is `{text}`; it must be a whole number of entries"))?;
+                self.capacities.set(map, entries)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn boolean(key: &str, text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("{key} is `{text}`; it must be `true` or `false`")),
+    }
+}
+
+fn fault(place: Place, message: String) -> Fault {
+    Fault { place, severity: Severity::Error, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, Vec<String>> {
+        let source = Source { name: "agent.yaml".to_owned(), text: text.to_owned() };
+        Config::parse(&source).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = "admin: '[::1]:1'\naudit: true\nstatistics: true\nflow_idle_seconds: 5\n\
+                    capacities: {rules: 10}\nlog: {level: debug, format: json}\n";
+        let config = parse(text).unwrap();
+        assert_eq!(config.admin.to_string(), "[::1]:1");
+        assert!(config.audit && config.statistics);
+        assert_eq!(config.flow_idle, Duration::from_secs(5));
+        assert_eq!(config.capacities.of("RULES"), 10);
+        assert_eq!(config.log, Log { level: "debug".to_owned(), format: LogFormat::Json });
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        assert_eq!(parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_fault_is_named_with_its_place() {
+        let faults = parse("admin: here\naudit: yes\ncapacities: {rulez: 1, flows: 0}\n").unwrap_err();
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert!(faults[0].starts_with("agent.yaml:1:8: admin is `here`: it must be an IP address and a port"));
+        assert_eq!(faults[1], "agent.yaml:2:8: audit is `yes`; it must be `true` or `false`");
+        assert!(faults[2].starts_with("agent.yaml:3:21: no map `rulez`; there are"), "{}", faults[2]);
+        assert!(faults[3].starts_with("agent.yaml:3:31: capacity of flows is 0"), "{}", faults[3]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
+        let faults = parse("flow_idle_second: 1\n").unwrap_err();
+        assert_eq!(
+            faults,
+            ["agent.yaml:1:1: unknown field `flow_idle_second` of the configuration; did you mean `flow_idle_seconds`?"]
+        );
+    }
+}

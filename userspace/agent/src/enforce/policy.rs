@@ -1,0 +1,104 @@
+//! Policy files to tables, step by step, and back when the kernel does not take them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use windrose_policy::model::Model;
+use windrose_policy::source::Loader;
+use windrose_policy::tables::{Changes, Compiler, Settings};
+
+use crate::refused::{FaultView, Refused};
+
+/// The files and what was last compiled of them.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    paths: Vec<PathBuf>,
+    loader: Loader,
+    compiler: Compiler,
+    settings: Settings,
+    warnings: Vec<FaultView>,
+}
+
+/// A policy that was read and compiled, and is not in force yet.
+#[derive(Debug)]
+pub(crate) struct Read {
+    /// What it changes in the tables.
+    pub(crate) changes: Changes,
+    /// What its author should know.
+    pub(crate) warnings: Vec<FaultView>,
+    /// What it came from, for [`Policy::take_back`].
+    pub(crate) before: Before,
+    /// How long it took to read and compile.
+    pub(crate) took: Duration,
+}
+
+/// What was compiled before.
+#[derive(Debug)]
+pub(crate) struct Before {
+    model: Arc<Model>,
+    settings: Settings,
+}
+
+impl Policy {
+    /// Nothing is read yet.
+    pub(crate) fn new(paths: Vec<PathBuf>, settings: Settings) -> Self {
+        Self { paths, loader: Loader::default(), compiler: Compiler::new(), settings, warnings: Vec::new() }
+    }
+
+    /// The files and folders, as the operator named them.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// The compiler of what was read last.
+    pub(crate) const fn compiler(&self) -> &Compiler {
+        &self.compiler
+    }
+
+    /// The addresses of the host.
+    pub(crate) fn host_addresses(&self) -> &[IpAddr] {
+        &self.settings.host_addresses
+    }
+
+    /// Reads the files and compiles them. On faults everything stays as it was.
+    pub(crate) fn read(&mut self) -> Result<Read, Refused> {
+        let began = Instant::now();
+        let loaded = self.loader.load(&self.paths).map_err(|faults| Refused::policy(&faults))?;
+        let warnings: Vec<FaultView> = loaded.warnings.iter().map(FaultView::from).collect();
+        let read = self.compile(Arc::new(loaded.model), self.settings.clone(), warnings.clone(), began)?;
+        self.warnings = warnings;
+        Ok(read)
+    }
+
+    /// Compiles what was read last for other addresses of the host.
+    pub(crate) fn with_hosts(&mut self, host_addresses: Vec<IpAddr>) -> Result<Read, Refused> {
+        let settings = Settings { host_addresses, ..self.settings.clone() };
+        let model = Arc::clone(self.compiler.model());
+        self.compile(model, settings, self.warnings.clone(), Instant::now())
+    }
+
+    fn compile(
+        &mut self,
+        model: Arc<Model>,
+        settings: Settings,
+        warnings: Vec<FaultView>,
+        began: Instant,
+    ) -> Result<Read, Refused> {
+        let before = Before { model: Arc::clone(self.compiler.model()), settings: self.settings.clone() };
+        let changes = self.compiler.update(model, &settings).map_err(|errors| Refused::compile(&errors))?;
+        self.settings = settings;
+        Ok(Read { changes, warnings, before, took: began.elapsed() })
+    }
+
+    /// Goes back to what was compiled before: the kernel did not take the new.
+    pub(crate) fn take_back(&mut self, before: Before) {
+        // The addresses of the host are facts, not policy: they are kept for the next attempt.
+        let settings = Settings { host_addresses: self.settings.host_addresses.clone(), ..before.settings };
+        if let Err(errors) = self.compiler.update(before.model, &settings) {
+            tracing::error!(?errors, "what was compiled before compiles no longer; the next reload compares with the kernel");
+        }
+        self.settings = settings;
+    }
+}

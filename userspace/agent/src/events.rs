@@ -1,0 +1,73 @@
+//! The thread that reads events out of the kernel's ring buffer.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use windrose_datapath::Events;
+
+use crate::agent::Agent;
+use crate::clock::Clock;
+use crate::record;
+
+/// Events that are read between two looks at the clock and the names.
+const BATCH: usize = 1024;
+
+/// So long it may take, in milliseconds, to notice that the agent ends.
+const WAIT_MS: u8 = 200;
+
+/// The thread; it ends with [`Reader::stop`], or by itself when the ring cannot be read.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    thread: JoinHandle<()>,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl Reader {
+    /// Starts reading into the agent's log. A thread and not a task, because waiting for a
+    /// descriptor that is not its own costs tokio unsafe code.
+    pub(crate) fn start(events: Events, agent: Arc<Agent>) -> Result<Self> {
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&is_stopped);
+        let thread = thread::Builder::new()
+            .name("events".to_owned())
+            .spawn(move || {
+                if let Err(error) = read(events, &agent, &stop) {
+                    tracing::error!("no events are shown from now on: {error:#}");
+                }
+            })
+            .context("cannot start the reader of events")?;
+        Ok(Self { thread, is_stopped })
+    }
+
+    /// Ends the thread and waits for it.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow!("the reader of events has panicked"))
+    }
+}
+
+fn read(mut events: Events, agent: &Agent, is_stopped: &AtomicBool) -> Result<()> {
+    while !is_stopped.load(Ordering::Relaxed) {
+        // The names may be newer than an event: those of before are kept for that.
+        let snapshot = agent.snapshot();
+        let clock = Clock::now();
+        let mut count = 0;
+        for event in events.by_ref().take(BATCH) {
+            agent.flow_log.push(record::event(&event, &snapshot.book, &clock));
+            count += 1;
+        }
+        if count == BATCH {
+            continue;
+        }
+        match poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], WAIT_MS) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("cannot wait for events of the kernel"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! What is asked: two ends, a protocol and a port.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use windrose_policy::decision::{Endpoint, Flow};
+use windrose_policy::model::{Model, ObjectName};
+use windrose_policy::reference;
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    from: Name,
+    to: Name,
+    protocol: u8,
+    port: u16,
+}
+
+/// How an end is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Name {
+    Workload(ObjectName),
+    Address(IpAddr),
+}
+
+impl Question {
+    /// Reads the words of a command line or query.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with which of them.
+    pub(crate) fn parse(from: &str, to: &str, port: Option<u16>, protocol: &str) -> Result<Self, String> {
+        let protocol = parse_protocol(protocol)?;
+        let has_ports = matches!(protocol, 6 | 17 | 132);
+        let port = match (port, has_ports) {
+            (Some(0) | None, true) => {
+                return Err(format!("{} needs a destination port from 1 to 65535", reference::protocol_name(protocol)));
+            }
+            (Some(1..), false) => {
+                return Err(format!("{} has no ports: leave the port out", reference::protocol_name(protocol)));
+            }
+            (port, _) => port.unwrap_or_default(),
+        };
+        Ok(Self { from: Name::parse("from", from)?, to: Name::parse("to", to)?, protocol, port })
+    }
+
+    /// Every pair of addresses of one family, in the order in which the workloads list them. A
+    /// workload without addresses is explained with the unspecified one.
+    pub(super) fn pairs(
+        &self,
+        model: &Model,
+        host_addresses: &[IpAddr],
+    ) -> Result<Vec<(Endpoint, Endpoint)>, String> {
+        let mut from = self.from.endpoints(model, host_addresses)?;
+        let mut to = self.to.endpoints(model, host_addresses)?;
+        if from.is_empty() {
+            from.extend(self.from.without_address(to.first()));
+        }
+        if to.is_empty() {
+            to.extend(self.to.without_address(from.first()));
+        }
+        let mut pairs = Vec::new();
+        for destination in &to {
+            for source in &from {
+                if source.address.is_ipv4() == destination.address.is_ipv4() {
+                    pairs.push((source.clone(), destination.clone()));
+                }
+            }
+        }
+        Ok(pairs)
+    }
+
+    pub(super) fn flow(&self, source: Endpoint, destination: Endpoint) -> Flow {
+        Flow { source, destination, protocol: self.protocol, destination_port: self.port }
+    }
+
+    pub(super) fn notes(&self, model: &Model) -> Vec<String> {
+        [&self.from, &self.to]
+            .into_iter()
+            .filter_map(|name| match name {
+                Name::Workload(name) => model.workloads.get(name),
+                Name::Address(_) => None,
+            })
+            .filter(|workload| workload.addresses.is_empty())
+            .map(|workload| {
+                let ObjectName { namespace, name } = &workload.name;
+                format!("{namespace}/{name} has no address in the policy: blocks of addresses cannot match it here")
+            })
+            .collect()
+    }
+}
+
+impl Name {
+    fn parse(field: &str, text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Address(address.to_canonical()));
+        }
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(Self::Workload(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() }))
+            }
+            _ => Err(format!("{field} is `{text}`: it must be a workload as NAMESPACE/NAME, or an address")),
+        }
+    }
+
+    fn endpoints(&self, model: &Model, host_addresses: &[IpAddr]) -> Result<Vec<Endpoint>, String> {
+        match self {
+            Self::Address(address) => Ok(vec![reference::endpoint(model, *address, host_addresses)]),
+            Self::Workload(name) => {
+                let workload = model.workloads.get(name).ok_or_else(|| unknown(model, name))?;
+                let end = |address: &IpAddr| Endpoint {
+                    address: *address,
+                    workload: Some(name.clone()),
+                    is_host: host_addresses.contains(address),
+                };
+                Ok(workload.addresses.iter().map(end).collect())
+            }
+        }
+    }
+
+    fn without_address(&self, other: Option<&Endpoint>) -> Option<Endpoint> {
+        let Self::Workload(name) = self else { return None };
+        let address = match other.map(|other| other.address) {
+            Some(IpAddr::V6(_)) => IpAddr::from([0_u16; 8]),
+            Some(IpAddr::V4(_)) | None => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        };
+        Some(Endpoint { address, workload: Some(name.clone()), is_host: false })
+    }
+}
+
+fn unknown(model: &Model, wrong: &ObjectName) -> String {
+    let ObjectName { namespace, name } = wrong;
+    let same_name = model.workloads.keys().find(|known| known.name == *name);
+    let same_namespace = model.workloads.keys().filter(|known| known.namespace == *namespace);
+    let hint = match same_name {
+        Some(known) => format!("; did you mean {}/{}?", known.namespace, known.name),
+        None => {
+            let known: Vec<&str> = same_namespace.map(|known| known.name.as_str()).take(10).collect();
+            if known.is_empty() {
+                format!("; the policy has {} workloads, and none in that namespace", model.workloads.len())
+            } else {
+                format!("; {namespace} has {}", known.join(", "))
+            }
+        }
+    };
+    format!("no workload {namespace}/{name}{hint}")
+}
+
+fn parse_protocol(text: &str) -> Result<u8, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "ICMP" => Ok(1),
+        "TCP" => Ok(6),
+        "UDP" => Ok(17),
+        "ICMPV6" => Ok(58),
+        "SCTP" => Ok(132),
+        number => number.parse().map_err(|_| {
+            format!("protocol is `{text}`: it must be TCP, UDP, SCTP, ICMP, ICMPv6 or a number up to 255")
+        }),
+    }
+}

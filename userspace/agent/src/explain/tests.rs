@@ -1,0 +1,67 @@
+//! Explanations, word for word.
+
+use std::path::Path;
+
+use super::*;
+
+fn fixture() -> Model {
+    let name = "tests/fixtures/shop.yaml";
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let source = source::Source { name: "shop.yaml".to_owned(), text };
+    source::parse(&[source]).unwrap().model
+}
+
+fn ask(from: &str, to: &str, port: Option<u16>, protocol: &str) -> Result<Explanation, String> {
+    explain(&fixture(), &Question::parse(from, to, port, protocol)?, &["10.77.0.1".parse().unwrap()], false)
+}
+
+#[test]
+fn golden_explain_text() {
+    let questions = [
+        ("shop/web", "shop/cart", Some(8080), "TCP"),
+        ("shop/web", "shop/cart", Some(9090), "TCP"),
+        ("shop/intruder", "shop/cart", Some(8080), "TCP"),
+        ("shop/web", "shop/cart", Some(8080), "UDP"),
+        ("10.9.9.9", "shop/cart", Some(8080), "TCP"),
+        ("10.77.0.1", "shop/cart", Some(8080), "TCP"),
+        ("shop/cart", "shop/cart", Some(1), "TCP"),
+        ("shop/cart", "203.0.113.9", Some(443), "TCP"),
+        ("bank/payments", "shop/cart", Some(8080), "TCP"),
+        ("shop/web", "bank/payments", Some(443), "TCP"),
+        ("shop/web", "shop/cart", None, "ICMP"),
+        ("fd77::10", "fd77::11", Some(8080), "TCP"),
+    ];
+    let mut said = String::new();
+    for (from, to, port, protocol) in questions {
+        said += &format!("$ --from {from} --to {to} --port {port:?} --protocol {protocol}\n");
+        said += &text::render(&ask(from, to, port, protocol).unwrap(), Paint::off());
+        said.push('\n');
+    }
+    output::golden::assert("explain.txt", &said);
+}
+
+#[test]
+fn golden_explain_json() {
+    let denied = ask("shop/intruder", "shop/cart", Some(8080), "TCP").unwrap();
+    let said = serde_json::to_string_pretty(&denied).unwrap() + "\n";
+    output::golden::assert("explain.json", &said);
+    assert_eq!(serde_json::from_str::<Explanation>(&said).unwrap(), denied);
+}
+
+#[test]
+fn an_unknown_workload_is_answered_with_the_one_that_was_meant() {
+    let why = ask("shop/payments", "shop/cart", Some(1), "TCP").unwrap_err();
+    assert_eq!(why, "no workload shop/payments; did you mean bank/payments?");
+}
+
+#[test]
+fn a_port_is_asked_for_where_the_protocol_has_one_and_only_there() {
+    assert!(ask("shop/web", "shop/cart", None, "TCP").unwrap_err().contains("TCP needs a destination port"));
+    assert!(ask("shop/web", "shop/cart", Some(1), "ICMP").unwrap_err().contains("ICMP has no ports"));
+}
+
+#[test]
+fn ends_without_a_common_family_are_refused() {
+    let why = ask("fd77::1", "203.0.113.9", Some(1), "TCP").unwrap_err();
+    assert_eq!(why, "the two ends have no addresses of one family");
+}

@@ -1,0 +1,76 @@
+//! `/metrics`: what the kernel has counted, read at scrape.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use windrose_datapath::{Counts, DatapathError, MapFill, ProgramStatus};
+
+use crate::agent::Agent;
+use crate::snapshot::Snapshot;
+
+mod classic;
+mod edges;
+mod exposition;
+mod families;
+mod refusals;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use edges::Floor;
+use edges::{Edge, Totals};
+pub(crate) use exposition::Exposition;
+use refusals::Refusal;
+
+/// Everything of one scrape.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    snapshot: Snapshot,
+    edges: BTreeMap<Edge, Totals>,
+    refusals: BTreeMap<Refusal, u64>,
+    counts: Counts,
+    maps: Vec<MapFill>,
+    programs: Vec<ProgramStatus>,
+    events: u64,
+    follower_events_lost: u64,
+}
+
+/// Asks the kernel; blocks for some milliseconds.
+pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
+    let datapath = agent.datapath();
+    // In this order: a connection that ends between the two reads is missing from this scrape, and
+    // the floor keeps its edge's totals from going back.
+    let edges = datapath.edges()?;
+    let (connections, flows) = (datapath.connections()?, datapath.flows()?);
+    let refusals = datapath.refusals()?;
+    let (counts, maps, programs) = (datapath.counts()?, datapath.map_fill()?, datapath.programs()?);
+    let generation = datapath.generation();
+    drop(datapath);
+    let snapshot = Snapshot { generation, ..Snapshot::clone(&agent.snapshot()) };
+    let mut edges = edges::collect(&snapshot.book, &edges, &connections, &flows);
+    agent.floor.lock().unwrap_or_else(std::sync::PoisonError::into_inner).raise(&mut edges);
+    Ok(Sample {
+        refusals: refusals::collect(&snapshot.book, &refusals),
+        snapshot,
+        edges,
+        counts,
+        maps,
+        programs,
+        events: agent.flow_log.seen(),
+        follower_events_lost: agent.flow_log.lost(),
+    })
+}
+
+/// A scrape as text.
+pub(crate) fn render(sample: Sample, exposition: Exposition) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(sample));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(match exposition {
+        Exposition::OpenMetrics => text,
+        Exposition::Classic => classic::from_open_metrics(&text),
+    })
+}

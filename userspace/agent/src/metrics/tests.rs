@@ -1,0 +1,100 @@
+//! The text of a scrape, word for word, and what promtool says of it.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use windrose_datapath::abi::{EdgeKey, EdgeRow, RefusalKey};
+use windrose_policy::decision::RuleRef;
+use windrose_policy::model::{Direction, ObjectName};
+use windrose_policy::source::{Source, parse};
+use windrose_policy::tables::{Compiler, Settings};
+
+use super::*;
+use crate::book::Book;
+use crate::snapshot::Counts as ModelCounts;
+
+fn name(namespace: &str, name: &str) -> ObjectName {
+    ObjectName { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+fn sample() -> Sample {
+    let text = include_str!("../../tests/fixtures/shop.yaml").to_owned();
+    let model = Arc::new(parse(&[Source { name: "shop.yaml".to_owned(), text }]).unwrap().model);
+    let mut compiler = Compiler::new();
+    compiler.update(Arc::clone(&model), &Settings::default()).unwrap();
+    let book = Book::default().next(&compiler);
+    let number = |workload: &str| compiler.names().workload_number(&name("shop", workload)).unwrap();
+    let (web, cart) = (number("web"), number("cart"));
+    let rule = RuleRef::Isolated { policy: name("shop", "cart"), direction: Direction::Ingress };
+    let rule = compiler.names().rule_number(&rule).unwrap();
+
+    let mut row = EdgeRow { opened: 3, closed: 2, bytes_sent: 100, bytes_received: 2000, ..EdgeRow::ZERO };
+    (row.rtt[5], row.rtt_sum_us, row.lifetime[10], row.lifetime_sum_ms) = (2, 90, 2, 3000);
+    let edges = [
+        (EdgeKey { source: web, destination: cart, port: 8080, protocol: 6, direction: 0 }, row),
+        (EdgeKey { source: web, destination: 0, port: 443, protocol: 17, direction: 1 }, EdgeRow { opened: 1, ..EdgeRow::ZERO }),
+    ];
+    let refused = RefusalKey { workload: cart, peer_workload: 0, rule, direction: 0, reason: 2, audited: 0, protocol: 6 };
+    let refusals = [(refused, 7), (RefusalKey { audited: 1, ..refused }, 1)];
+    Sample {
+        edges: edges::collect(&book, &edges, &[], &[]),
+        refusals: refusals::collect(&book, &refusals),
+        snapshot: Snapshot {
+            generation: 4,
+            counts: ModelCounts::of(&model),
+            model,
+            reloads: 3,
+            reload_failures: 1,
+            compile: Duration::from_millis(12),
+            apply: Duration::from_millis(3),
+            ..Snapshot::default()
+        },
+        counts: Counts { lost_events: 1, dropped_packets: 20, ..Counts::default() },
+        maps: vec![MapFill { map: "RULES", entries: 6, capacity: 1024 }],
+        programs: vec![ProgramStatus {
+            name: "connect4",
+            id: 7,
+            verified_instructions: 490,
+            run_count: 10,
+            run_time_ns: 2_500,
+        }],
+        events: 12,
+        follower_events_lost: 0,
+    }
+}
+
+#[test]
+fn golden_metrics_in_both_formats() {
+    let open = render(sample(), Exposition::OpenMetrics).unwrap();
+    assert!(open.ends_with("# EOF\n"));
+    crate::output::golden::assert("metrics.openmetrics.txt", &open);
+    crate::output::golden::assert("metrics.txt", &render(sample(), Exposition::Classic).unwrap());
+}
+
+#[test]
+fn promtool_finds_nothing_to_say() {
+    let Ok(mut promtool) = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    else {
+        assert!(std::env::var_os("WINDROSE_REQUIRE").is_none(), "promtool is required here and missing");
+        eprintln!("ignored, needs promtool");
+        return;
+    };
+    let text = render(sample(), Exposition::Classic).unwrap();
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    let said_text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success() && said_text.is_empty(), "{said_text}");
+}
+
+#[test]
+fn no_label_is_an_address() {
+    let text = render(sample(), Exposition::Classic).unwrap();
+    assert!(!text.contains("10.77."), "{text}");
+}

@@ -1,0 +1,183 @@
+//! `windrose run`: starts every task in order, and ends them in order.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use windrose_datapath::{Datapath, Machine, Pins};
+use windrose_policy::tables::Settings;
+
+use crate::agent::Agent;
+use crate::cli::RunArgs;
+use crate::config::Config;
+use crate::enforce::{Enforcer, Policy, Trigger, notify};
+use crate::housekeeping::{self, Ended};
+use crate::refused::Refused;
+use crate::watch::Watch;
+use crate::events::Reader;
+use crate::{admin, hosts, logging};
+
+/// Triggers that wait for the enforcer; more of them would ask for the same again.
+const TRIGGERS: usize = 64;
+
+/// So long may answers to operators take after the agent was told to end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Enforces until it is told to end.
+///
+/// Nothing touches the kernel before everything that can be wrong with the command line, the
+/// configuration, the admin address and the policy has been looked at.
+pub(crate) fn run(args: RunArgs) -> Result<()> {
+    let config = configure(&args)?;
+    logging::start(&config.log)?;
+    let listener = listen(&config)?;
+    let machine = Machine::inspect().context("this machine cannot enforce")?;
+    let pins = Pins::below(&machine.bpffs, &args.pins);
+    let has_pins = pins.exist();
+
+    let settings = Settings { audit_all: config.audit, host_addresses: hosts::addresses()? };
+    let mut policy = Policy::new(args.policy, settings);
+    let read = match policy.read() {
+        Err(refused) if !has_pins => return Err(refused.into()),
+        read => read,
+    };
+
+    let mut datapath = Datapath::open(machine, pins.clone(), config.capacities.clone())
+        .context("cannot open the data path; nothing is attached")?;
+    let statistics = config.statistics.then(Datapath::enable_statistics).transpose();
+    let (triggers, waiting) = sync_channel(TRIGGERS);
+    datapath.set_flow_idle(config.flow_idle);
+    let ring = datapath.take_events().context("the ring buffer of events cannot be read")?;
+    let agent = Arc::new(Agent::new(datapath, config, triggers));
+    let watch = {
+        let agent = Arc::clone(&agent);
+        Watch::start(policy.paths(), move || {
+            agent.trigger(Trigger::Files);
+        })
+    };
+    let mut enforcer = Enforcer::new(Arc::clone(&agent), policy, watch);
+    let reload = enforcer.start(read);
+    if !reload.ok && !has_pins {
+        // A policy that does not fit, for one: what `open` has pinned enforces nothing.
+        pins.remove().context("cannot remove what was pinned")?;
+        return Err(Refused { what: "policy", faults: reload.faults }.into());
+    }
+    // Held as long as the agent lives: statistics are on while it is open.
+    let _statistics = statistics.context("cannot turn the kernel's run-time statistics on")?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the tasks")?;
+    let thread = thread::Builder::new()
+        .name("enforcer".to_owned())
+        .spawn(move || enforcer.run(&waiting))
+        .context("cannot start the enforcer")?;
+    let reader = Reader::start(ring, Arc::clone(&agent))?;
+    let served = serve(&runtime, &agent, listener, &pins);
+    // Order: nothing new is accepted (above), then the last policy is finished, then events are
+    // left to the next agent, then blocking calls end. Programs, links and maps stay.
+    let _ = agent.stop();
+    thread.join().map_err(|_| anyhow!("the enforcer has panicked"))?;
+    let read = reader.stop();
+    runtime.shutdown_timeout(GRACE);
+    served.and(read)
+}
+
+fn configure(args: &RunArgs) -> Result<Config> {
+    let mut config = match &args.config {
+        Some(path) => Config::read(path).map_err(|faults| Refused::configuration(&faults))?,
+        None => Config::default(),
+    };
+    if let Some(admin) = args.admin {
+        config.admin = admin;
+    }
+    config.audit |= args.audit;
+    Ok(config)
+}
+
+fn listen(config: &Config) -> Result<TcpListener> {
+    let address = config.admin;
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("cannot answer operators on {address}: choose another address with --admin; nothing is attached")
+    })?;
+    listener.set_nonblocking(true).context("cannot listen without blocking")?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "the admin address is no loopback address, and it asks nobody who they are");
+    }
+    Ok(listener)
+}
+
+fn serve(
+    runtime: &Runtime,
+    agent: &Arc<Agent>,
+    listener: TcpListener,
+    pins: &Pins,
+) -> Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
+        let mut answers = tokio::spawn(admin::serve(listener, Arc::clone(agent), stopped.clone()));
+        let mut house = tokio::spawn(housekeeping::keep(Arc::clone(agent), pins.clone(), stopped));
+        notify(&[sd_notify::NotifyState::Ready]);
+        tracing::info!(admin = %agent.config.admin, "ready to answer");
+
+        let ended = tokio::select! {
+            ended = until_signal(agent) => ended,
+            ended = &mut answers => flatten(ended),
+            ended = &mut house => flatten(ended).map(|ended| match ended {
+                Ended::Stopped => {}
+                // To exit well keeps a service manager from starting the agent, and so enforcement, again.
+                Ended::Detached => tracing::warn!("somebody has detached: nothing is enforced, the agent ends"),
+            }),
+        };
+        notify(&[sd_notify::NotifyState::Stopping]);
+        // No receiver is left when all tasks have ended by themselves.
+        let _ = stop.send(true);
+        finish(answers).await?;
+        finish(house).await.map(|_| ())?;
+        if ended.is_ok() && pins.exist() {
+            tracing::info!("the agent ends; enforcement stays in place until `windrose detach`");
+        }
+        ended
+    })
+}
+
+/// Waits for SIGTERM or SIGINT; SIGHUP reads the policy again.
+async fn until_signal(agent: &Agent) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                agent.trigger(Trigger::Signal);
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}
+
+/// The result of a task that was told to stop; one that was awaited before has given its result.
+async fn finish<T: Default>(task: JoinHandle<Result<T>>) -> Result<T> {
+    if task.is_finished() {
+        return Ok(T::default());
+    }
+    match tokio::time::timeout(GRACE, task).await {
+        Ok(result) => flatten(result),
+        Err(_) => Ok(T::default()),
+    }
+}
+
+fn flatten<T>(result: Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    result.context("a task of the agent has panicked")?
+}

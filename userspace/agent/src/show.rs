@@ -1,0 +1,217 @@
+//! `windrose status`, `connections` and `flows`: the agent's answers for people or programs.
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+use crate::cli::{AskArgs, ConnectionsArgs, FilterArgs, FlowsArgs, Format, StatusArgs};
+use crate::client;
+use crate::clock::short;
+use crate::output::{self, Paint, bytes, columns};
+use crate::record::{ConnectionView, Decided, EventView};
+use crate::refused::count;
+use crate::status::Status;
+
+/// What a follower of events reads.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Event(Box<EventView>),
+    Lost { events: u64 },
+}
+
+/// Shows the status.
+pub(crate) fn status(args: &StatusArgs) -> Result<()> {
+    let AskArgs { admin, output } = args.ask;
+    if output == Format::Json {
+        return output::print_json(&client::get::<serde_json::Value>(admin, "/status", &[])?);
+    }
+    output::print(&status_text(&client::get(admin, "/status", &[])?, Paint::for_stdout()))
+}
+
+/// Shows live connections.
+pub(crate) fn connections(args: &ConnectionsArgs) -> Result<()> {
+    let AskArgs { admin, output } = args.ask;
+    let query = query(&args.filter);
+    if output == Format::Json {
+        return output::print_json(&client::get::<serde_json::Value>(admin, "/connections", &query)?);
+    }
+    let views: Vec<ConnectionView> = client::get(admin, "/connections", &query)?;
+    output::print(&connections_text(&views, Paint::for_stdout()))
+}
+
+/// Shows recent events, or follows them.
+pub(crate) fn flows(args: &FlowsArgs) -> Result<()> {
+    let AskArgs { admin, output } = args.ask;
+    let paint = Paint::for_stdout();
+    let mut query = query(&args.filter);
+    query.extend(args.kind.clone().map(|kind| ("kind", kind)));
+    query.extend(args.reason.clone().map(|reason| ("reason", reason)));
+    if args.follow {
+        query.push(("follow", String::new()));
+        return client::follow(admin, "/flows", &query, |line| {
+            if output == Format::Json {
+                return output::print(&(String::from_utf8_lossy(line) + "\n"));
+            }
+            match serde_json::from_slice(line).context("the agent writes a line that this version does not know")? {
+                Line::Event(event) => output::print(&event_line(&event, paint)),
+                Line::Lost { events } => output::print(&format!("... {} lost: too slow\n", count_of(events))),
+            }
+        });
+    }
+    if output == Format::Json {
+        return output::print_json(&client::get::<serde_json::Value>(admin, "/flows", &query)?);
+    }
+    let events: Vec<EventView> = client::get(admin, "/flows", &query)?;
+    output::print(&events.iter().map(|event| event_line(event, paint)).collect::<String>())
+}
+
+fn query(filter: &FilterArgs) -> Vec<(&'static str, String)> {
+    let texts = [
+        ("workload", &filter.workload),
+        ("peer", &filter.peer),
+        ("protocol", &filter.protocol),
+        ("direction", &filter.direction),
+        ("verdict", &filter.verdict),
+    ];
+    let mut query: Vec<(&'static str, String)> =
+        texts.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+    query.extend(filter.port.map(|port| ("port", port.to_string())));
+    query
+}
+
+fn count_of(events: u64) -> String {
+    count(usize::try_from(events).unwrap_or(usize::MAX), "event")
+}
+
+fn status_text(status: &Status, paint: Paint) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "an uptime for people")]
+    let uptime = short(status.uptime_seconds as f64);
+    let state = match &status.not_ready {
+        None => "enforcing".to_owned(),
+        Some(why) => format!("not ready: {why}"),
+    };
+    let mut text = format!(
+        "{}  generation {}{}\nversion {} (ABI {}), up {uptime}{}\n",
+        paint.bold(&state),
+        status.generation,
+        if status.audit { ", whole agent in audit" } else { "" },
+        status.version,
+        status.abi,
+        if status.adopted { ", adopted from an earlier agent" } else { "" },
+    );
+    let counts = status.counts;
+    text += &format!(
+        "{}, {}, {}, {}\n",
+        count(counts.namespaces, "namespace"),
+        count(counts.workloads, "workload"),
+        count(counts.policies, "policy"),
+        count(counts.rules, "rule"),
+    );
+    if let Some(reload) = &status.last_reload {
+        let how = if reload.ok { "in force" } else { "refused" };
+        text += &format!(
+            "last read {}: {how}; compiled in {} ms, written in {} ms, {} ended\n",
+            reload.at,
+            reload.compile_ms,
+            reload.apply_ms,
+            count(reload.ended_connections, "connection"),
+        );
+        for fault in &reload.faults {
+            text += &format!("  {fault}\n");
+        }
+    }
+    text += &format!("reloads {}, refused {}\n", status.reloads, status.reload_failures);
+    let lost = status.lost;
+    text += &format!(
+        "dropped packets {}, lost events {} (followers {}), no room for {} edges, {} refusals, {} connections\n\n",
+        lost.dropped_packets,
+        lost.events,
+        lost.follower_events,
+        lost.unnamed_edges,
+        lost.unnamed_refusals,
+        lost.no_connection_row,
+    );
+    let maps: Vec<Vec<String>> = status
+        .maps
+        .iter()
+        .map(|map| vec![map.map.to_lowercase(), map.entries.to_string(), map.capacity.to_string()])
+        .collect();
+    text += &columns(&["MAP", "ENTRIES", "CAPACITY"], &maps, paint);
+    text.push('\n');
+    let programs: Vec<Vec<String>> = status
+        .programs
+        .iter()
+        .map(|program| {
+            let mean = program.run_time_ns.checked_div(program.run_count).map(|mean| format!("{mean} ns"));
+            vec![
+                program.name.clone(),
+                program.id.to_string(),
+                program.verified_instructions.to_string(),
+                program.run_count.to_string(),
+                mean.unwrap_or_else(|| "-".to_owned()),
+            ]
+        })
+        .collect();
+    text + &columns(&["PROGRAM", "ID", "VERIFIED", "RUNS", "MEAN"], &programs, paint)
+}
+
+fn connections_text(views: &[ConnectionView], paint: Paint) -> String {
+    let heads = [
+        "SOURCE", "DESTINATION", "PROTOCOL", "SEEN FROM", "STATE", "SENT", "RECEIVED", "RTT", "VERDICT", "DECIDED BY",
+    ];
+    let rows: Vec<Vec<String>> = views
+        .iter()
+        .map(|view| {
+            let decided = &view.decided;
+            let rtt = if view.rtt_seconds > 0.0 { short(view.rtt_seconds) } else { "-".to_owned() };
+            vec![
+                decided.source.name_and_port(),
+                decided.destination.name_and_port(),
+                decided.protocol.clone(),
+                decided.direction.clone(),
+                view.state.clone(),
+                bytes(decided.bytes_sent),
+                bytes(decided.bytes_received),
+                rtt,
+                decided.verdict.clone(),
+                decided_by(decided),
+            ]
+        })
+        .collect();
+    columns(&heads, &rows, paint)
+}
+
+fn event_line(event: &EventView, paint: Paint) -> String {
+    let decided = &event.decided;
+    // The time of day; the date is in the JSON.
+    let time = decided.time.as_deref().and_then(|time| time.get(11..23)).unwrap_or("-");
+    let moved = match decided.kind.as_str() {
+        "closed" | "ended_late" => format!(
+            "  {} sent, {} received in {}",
+            bytes(decided.bytes_sent),
+            bytes(decided.bytes_received),
+            short(event.lifetime_seconds)
+        ),
+        _ => String::new(),
+    };
+    let reason = if decided.reason == "none" { String::new() } else { format!("  {}", decided.reason) };
+    format!(
+        "{time}  {}  {:7}  {} -> {}  {}{reason}  {}{moved}\n",
+        paint.verdict(&format!("{:10}", decided.kind)),
+        decided.direction,
+        decided.source.name_and_port(),
+        decided.destination.name_and_port(),
+        decided.protocol,
+        decided_by(decided),
+    )
+}
+
+fn decided_by(decided: &Decided) -> String {
+    match &decided.rule {
+        Some(rule) => format!("{} {} ({})", rule.policy(), rule.rule(), rule.place()),
+        None => decided.origin.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

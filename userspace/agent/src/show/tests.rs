@@ -1,0 +1,101 @@
+//! What people see, word for word.
+
+use std::sync::Arc;
+
+use windrose_datapath::abi::{Address, ConnectionRow, Event};
+
+use super::*;
+use crate::book::Book;
+use crate::clock::Clock;
+use crate::refused::FaultView;
+use crate::snapshot::{Counts, Reload};
+use crate::status::{Kernel, Lost, MapView, ProgramView};
+
+fn address(last: u8) -> Address {
+    Address::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 77, 0, last])
+}
+
+#[test]
+fn golden_connections_for_people() {
+    let row = ConnectionRow {
+        local: address(10),
+        peer: address(11),
+        local_port: 40_000,
+        peer_port: 8080,
+        identity: 1,
+        peer_identity: 1,
+        bytes_sent: 2048,
+        bytes_received: 12,
+        srtt_us: 150,
+        direction: 1,
+        origin: 1,
+        tcp_state: 1,
+        ..ConnectionRow::ZERO
+    };
+    let view = crate::record::connection(&row, &Book::default(), &Clock::now());
+    output::golden::assert("connections.txt", &connections_text(&[view], Paint::off()));
+}
+
+#[test]
+fn golden_events_for_people() {
+    let base = Event { local: address(11), peer: address(66), local_port: 8080, peer_port: 50_000, protocol: 6, ..Event::ZERO };
+    let refused = Event { kind: 2, verdict: 1, reason: 2, origin: 4, ..base };
+    let closed = Event { kind: 1, origin: 1, bytes_sent: 10, bytes_received: 4096, lifetime_ns: 2_500_000_000, ..base };
+    let said: String = [refused, closed]
+        .iter()
+        .map(|event| event_line(&crate::record::event(event, &Book::default(), &Clock::now()), Paint::off()))
+        .collect();
+    output::golden::assert("flows.txt", &said);
+}
+
+#[test]
+fn golden_status_for_people() {
+    let status = Status {
+        generation: 3,
+        version: "0.1.0".to_owned(),
+        abi: 1,
+        ready: true,
+        not_ready: None,
+        uptime_seconds: 3_725,
+        adopted: true,
+        audit: false,
+        statistics: true,
+        counts: Counts { workloads: 4, policies: 1, rules: 2, namespaces: 2 },
+        maps: vec![MapView { map: "RULES".to_owned(), entries: 7, capacity: 1024 }],
+        programs: vec![ProgramView {
+            name: "connect4".to_owned(),
+            id: 12,
+            verified_instructions: 490,
+            run_count: 100,
+            run_time_ns: 21_000,
+        }],
+        kernel: Kernel { release: "6.18.0".to_owned(), features: vec!["btf".to_owned()] },
+        last_reload: Some(Reload {
+            at: "2026-01-02T03:04:05.000000Z".to_owned(),
+            ok: false,
+            faults: vec![FaultView::without_place("it does not fit".to_owned())],
+            compile_ms: 1,
+            apply_ms: 0,
+            ended_connections: 0,
+        }),
+        reloads: 2,
+        reload_failures: 1,
+        lost: Lost {
+            events: 0,
+            follower_events: 1,
+            unnamed_refusals: 0,
+            unnamed_edges: 0,
+            no_connection_row: 0,
+            dropped_packets: 9,
+        },
+    };
+    output::golden::assert("status.txt", &status_text(&status, Paint::off()));
+}
+
+#[test]
+fn a_line_of_the_stream_is_an_event_or_a_loss() {
+    let event = crate::record::event(&Event::ZERO, &Book::default(), &Clock::now());
+    let text = serde_json::to_string(&Arc::new(event)).unwrap();
+    assert!(matches!(serde_json::from_str(&text).unwrap(), Line::Event(_)));
+    assert!(matches!(serde_json::from_str(r#"{"kind":"lost","events":3}"#).unwrap(), Line::Lost { events: 3 }));
+}

@@ -1,0 +1,151 @@
+//! `/status`: what the agent enforces, as JSON.
+
+use serde::{Deserialize, Serialize};
+use windrose_datapath::{DatapathError, abi};
+
+use crate::agent::Agent;
+use crate::snapshot::{Counts, Reload};
+
+/// What the data path needs of the kernel, and has when it is open: it refuses to load without.
+const FEATURES: &[&str] = &[
+    "btf",
+    "cgroup connect and sendmsg hooks",
+    "cgroup packet hooks",
+    "cgroup tracepoints",
+    "link update",
+    "ring buffer",
+    "sock_ops",
+    "socket storage and its iterator",
+    "sock_destroy",
+];
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// The policy in force, counted by the kernel; 0: none.
+    pub(crate) generation: u64,
+    /// Of this agent.
+    pub(crate) version: String,
+    /// Of the layouts in the kernel.
+    pub(crate) abi: u32,
+    /// Whether what is on disk is in force.
+    pub(crate) ready: bool,
+    /// Why not.
+    pub(crate) not_ready: Option<String>,
+    /// Since this agent started.
+    pub(crate) uptime_seconds: u64,
+    /// Whether the pins of a former agent were adopted.
+    pub(crate) adopted: bool,
+    /// Whether the whole agent is in audit.
+    pub(crate) audit: bool,
+    /// Whether the kernel's run-time statistics are on.
+    pub(crate) statistics: bool,
+    /// How many of what.
+    pub(crate) counts: Counts,
+    /// How full each map is.
+    pub(crate) maps: Vec<MapView>,
+    /// What is attached.
+    pub(crate) programs: Vec<ProgramView>,
+    /// The running kernel and what is used of it.
+    pub(crate) kernel: Kernel,
+    /// The last time that policy was read.
+    pub(crate) last_reload: Option<Reload>,
+    /// Times that policy was put in force.
+    pub(crate) reloads: u64,
+    /// Times that it was refused.
+    pub(crate) reload_failures: u64,
+    /// What found no room.
+    pub(crate) lost: Lost,
+}
+
+/// A map.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MapView {
+    pub(crate) map: String,
+    pub(crate) entries: usize,
+    pub(crate) capacity: usize,
+}
+
+/// A program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProgramView {
+    pub(crate) name: String,
+    pub(crate) id: u32,
+    pub(crate) verified_instructions: u32,
+    /// While statistics were on.
+    pub(crate) run_count: u64,
+    /// While statistics were on.
+    pub(crate) run_time_ns: u64,
+}
+
+/// The kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kernel {
+    pub(crate) release: String,
+    pub(crate) features: Vec<String>,
+}
+
+/// What found no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lost {
+    /// Events for which the ring buffer had no room.
+    pub(crate) events: u64,
+    /// Events that followers of `/flows` were too slow for.
+    pub(crate) follower_events: u64,
+    /// Refusals whose key found no room.
+    pub(crate) unnamed_refusals: u64,
+    /// Connections whose edge found no room.
+    pub(crate) unnamed_edges: u64,
+    /// Connections whose row could not be allocated.
+    pub(crate) no_connection_row: u64,
+    /// Packets dropped: not lost, but refused.
+    pub(crate) dropped_packets: u64,
+}
+
+/// Asks the kernel; blocks for some milliseconds.
+pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
+    let snapshot = agent.snapshot();
+    let datapath = agent.datapath();
+    let counts = datapath.counts()?;
+    let maps = datapath.map_fill()?.into_iter();
+    let programs = datapath.programs()?.into_iter();
+    Ok(Status {
+        generation: datapath.generation(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        abi: abi::ABI_VERSION,
+        ready: snapshot.not_ready.is_none(),
+        not_ready: snapshot.not_ready.clone(),
+        uptime_seconds: agent.started.elapsed().as_secs(),
+        adopted: datapath.is_adopted(),
+        audit: agent.config.audit,
+        statistics: agent.config.statistics,
+        counts: snapshot.counts,
+        maps: maps
+            .map(|fill| MapView { map: fill.map.to_owned(), entries: fill.entries, capacity: fill.capacity })
+            .collect(),
+        programs: programs
+            .map(|program| ProgramView {
+                name: program.name.to_owned(),
+                id: program.id,
+                verified_instructions: program.verified_instructions,
+                run_count: program.run_count,
+                run_time_ns: program.run_time_ns,
+            })
+            .collect(),
+        kernel: Kernel {
+            release: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
+        },
+        last_reload: snapshot.last_reload.clone(),
+        reloads: snapshot.reloads,
+        reload_failures: snapshot.reload_failures,
+        lost: Lost {
+            events: counts.lost_events,
+            follower_events: agent.flow_log.lost(),
+            unnamed_refusals: counts.unnamed_refusals,
+            unnamed_edges: counts.unnamed_edges,
+            no_connection_row: counts.no_connection_row,
+            dropped_packets: counts.dropped_packets,
+        },
+    })
+}
