@@ -34,7 +34,7 @@ pub(crate) fn key_of(workload: u32, packet: &Packet, sent: bool) -> FlowKey {
 /// Looks a flow up, decides it again if the policy has changed, and accounts the packet. The case's
 /// question is then that of the flow's first packet.
 #[inline(always)]
-pub(crate) fn known(case: &mut Case, packet: &Packet, bytes: u64) -> Known {
+pub(crate) fn known(skb: *mut __sk_buff, case: &mut Case, packet: &Packet, bytes: u64) -> Known {
     let sent = matches!(case.question.direction, Direction::Egress);
     let Some(row) = find(case, packet) else { return Known::No };
     // SAFETY: the entry stays readable for this program's run; concurrent writers are atomic adds
@@ -51,6 +51,9 @@ pub(crate) fn known(case: &mut Case, packet: &Packet, bytes: u64) -> Known {
     if sent {
         account::add(&raw mut row.bytes_sent, bytes);
         account::add(&raw mut row.packets_sent, 1);
+        if row.flags & ConnectionRow::LENT as u8 != 0 {
+            origins::renew(skb, case, packet);
+        }
     } else {
         account::add(&raw mut row.bytes_received, bytes);
         account::add(&raw mut row.packets_received, 1);

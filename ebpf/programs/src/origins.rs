@@ -7,7 +7,7 @@ use windrose_abi::{Address, OriginKey, OriginRow};
 use windrose_engine::{Packet, Tables as _};
 
 use crate::case::Case;
-use crate::{events, maps};
+use crate::{events, maps, sweep};
 
 /// What the source address of a packet says about its sender.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,22 @@ pub(crate) fn lend(skb: *mut __sk_buff, case: &Case, packet: &Packet) -> Source 
         workload: case.question.subject,
         identity: case.question.slot.identity,
     };
-    if maps::ORIGINS.insert(&key, &row, 0).is_err() { Source::NoRoom } else { Source::Lent }
+    if maps::ORIGINS.insert(&key, &row, 0).is_err() {
+        return Source::NoRoom;
+    }
+    sweep::arm();
+    Source::Lent
+}
+
+/// Keeps what was lent to a flow that goes on: the receiver asks again when its own state is gone.
+#[inline(never)]
+pub(crate) fn renew(skb: *mut __sk_buff, case: &Case, packet: &Packet) {
+    if let Some(row) = maps::ORIGINS.get_ptr_mut(key_of(skb, packet)) {
+        // SAFETY: a live entry; the word is written whole.
+        unsafe { (*row).active_ns = events::now() };
+    } else {
+        lend(skb, case, packet);
+    }
 }
 
 /// The workload behind a received packet whose address says "the host"; 0 is none.

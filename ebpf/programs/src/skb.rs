@@ -13,6 +13,7 @@ use windrose_engine::{Bytes, Kind, Packet, packet};
 
 use crate::account::{self, Count};
 use crate::case::{self, Case, Scene};
+use crate::events;
 use crate::flows::{self, Known};
 use crate::origins::{self, Source};
 use crate::subject::Subject;
@@ -25,6 +26,9 @@ pub(crate) const PASS: i32 = 1;
 const NOBODY: i32 = 2;
 /// No verdict yet.
 const GO_ON: i32 = 3;
+
+/// A refused attempt that is repeated within this time is one attempt.
+const REPEATS_WITHIN_S: u64 = 64;
 
 const STREAM: u32 = 1; // SOCK_STREAM
 const LISTEN: u32 = 10; // TCP_LISTEN
@@ -233,13 +237,20 @@ fn is_repeated(skb: *mut __sk_buff, case: &Case, parsed: &Packet) -> bool {
         // SAFETY: the helper takes this program's context.
         netns: unsafe { bpf_get_netns_cookie(skb.cast()) },
     };
-    if let Some(seen) = maps::RECENT_REFUSALS.get_ptr(&key) {
+    // Seconds and generation in one word. SYNs repeat after at most 64 s.
+    let now = events::now() / 1_000_000_000;
+    let generation = case.tables.generation << 32;
+    if let Some(seen) = maps::RECENT_REFUSALS.get_ptr_mut(&key) {
         // SAFETY: a live entry; a stale value repeats an event.
-        if unsafe { *seen } == case.tables.generation {
+        let last = unsafe { *seen };
+        // SAFETY: as above.
+        unsafe { *seen = generation | now };
+        if last >> 32 == generation >> 32 && now - (last & 0xffff_ffff) <= REPEATS_WITHIN_S {
             return true;
         }
+        return false;
     }
-    let _ = maps::RECENT_REFUSALS.insert(&key, &case.tables.generation, 0);
+    let _ = maps::RECENT_REFUSALS.insert(&key, generation | now, 0);
     false
 }
 
@@ -397,7 +408,7 @@ fn without_connection(skb: *mut __sk_buff, sent: bool) -> i32 {
     }
     // SAFETY: the kernel passes a live context.
     let bytes = u64::from(unsafe { (*skb).len }.saturating_sub(u32::from(parsed.payload)));
-    match flows::known(&mut case, &parsed, bytes) {
+    match flows::known(skb, &mut case, &parsed, bytes) {
         Known::Allowed => {
             if parsed.is_fragment {
                 fragments::remember(&case, &parsed);

@@ -7,12 +7,14 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::btf_map;
 use core::ffi::c_void;
-use windrose_abi::{EventKind, FlowKey, FlowRow};
+use windrose_abi::{EventKind, FlowKey, FlowRow, OriginKey, OriginRow};
 
 use crate::{events, flows, maps};
 
 /// How often the table of flows is swept.
 const PERIOD_NS: u64 = 5_000_000_000;
+/// Longer than a SYN is repeated (127 s with the kernel's defaults).
+const LENT_FOR_NS: u64 = 180_000_000_000;
 const CLOCK_MONOTONIC: u64 = 1;
 
 #[repr(C)]
@@ -53,7 +55,28 @@ extern "C" fn sweep(_map: *mut c_void, _key: *mut u32, sweeper: *mut Sweeper) ->
             core::ptr::null_mut(),
             0,
         );
+        bpf_for_each_map_elem(
+            core::ptr::from_ref(&maps::ORIGINS).cast_mut().cast(),
+            visit_origin as *mut c_void,
+            core::ptr::null_mut(),
+            0,
+        );
         bpf_timer_start(&raw mut (*sweeper).timer, PERIOD_NS, 0);
+    }
+    0
+}
+
+/// What was lent to a connection that was never established, or to a flow that is over.
+extern "C" fn visit_origin(
+    _map: *mut c_void,
+    key: *const OriginKey,
+    row: *mut OriginRow,
+    _context: *mut c_void,
+) -> i64 {
+    // SAFETY: the kernel passes a live element.
+    let (key, row) = unsafe { (&*key, &*row) };
+    if events::now().saturating_sub(row.active_ns) > LENT_FOR_NS {
+        let _ = maps::ORIGINS.remove(key);
     }
     0
 }

@@ -1,5 +1,6 @@
 //! A new policy into the maps: written beside the old one, put in force with one word, swept.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,10 +85,11 @@ impl Datapath {
         fn rows(lists: usize, long: impl Iterator<Item = usize>) -> usize {
             lists + long.sum::<usize>()
         }
-        let extra = |lists: &std::collections::HashMap<u32, Arc<[u32]>>, per_row: usize| {
+        let extra = |lists: &HashMap<u32, Arc<[u32]>>, per_row: usize| {
             rows(lists.len(), lists.values().map(|list| list.len().saturating_sub(1) / per_row))
         };
         let needs = [
+            ("CGROUPS", tables.cgroups.len() + gone(&changes.cgroups)),
             ("CGROUP_PATHS", tables.cgroups.len() + gone(&changes.cgroups)),
             ("WORKLOADS", tables.workloads.len() + gone(&changes.workloads)),
             ("ADDRESSES", tables.addresses.len() + gone(&changes.addresses)),
@@ -123,11 +125,13 @@ impl Datapath {
         stage(&maps.rule_sets, &changes.rule_sets, new)?;
         stage(&maps.port_names, &changes.port_names, new)?;
         stage(&maps.addresses, &changes.addresses, new)?;
+        let shadows: HashMap<&PrefixKey, &PrefixSlot> =
+            changes.prefix_shadows.iter().map(|(key, slot)| (key, slot)).collect();
         let shadowed: Vec<Change<PrefixKey, PrefixSlot>> = changes
             .prefixes
             .iter()
             .map(|(key, before, after)| {
-                let shadow = changes.prefix_shadows.iter().find(|(k, _)| k == key).map(|(_, slot)| *slot);
+                let shadow = shadows.get(key).map(|slot| **slot);
                 (*key, before.or(shadow), after.or(shadow))
             })
             .collect();

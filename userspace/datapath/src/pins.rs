@@ -1,11 +1,13 @@
 //! Where programs, links and maps live while no agent does.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use windrose_abi::ABI_VERSION;
 
 use crate::error::DatapathError;
+use crate::sys;
 
 /// The folder of pins: `<bpffs>/windrose/abi-<version>/{maps,links}`.
 #[derive(Debug, Clone)]
@@ -67,6 +69,12 @@ impl Pins {
                 let path = version.path().join(folder);
                 let Ok(entries) = fs::read_dir(&path) else { continue };
                 for entry in entries.flatten() {
+                    // Links of raw tracepoints cannot be detached; they refuse nothing.
+                    if folder == "links"
+                        && let Ok(link) = sys::open_pin(&entry.path())
+                    {
+                        let _ = sys::link_detach(link.as_fd());
+                    }
                     fs::remove_file(entry.path()).map_err(DatapathError::file(entry.path()))?;
                     links += usize::from(folder == "links");
                 }

@@ -18,6 +18,7 @@ const MAP_UPDATE_BATCH: u32 = 26;
 const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
 const ITER_CREATE: u32 = 33;
+const LINK_DETACH: u32 = 34;
 const ENABLE_STATS: u32 = 32;
 
 /// `union bpf_attr` is 144 bytes and more on newer kernels; unused bytes must be zero.
@@ -99,6 +100,11 @@ pub(crate) fn iterator_start(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// Puts another program behind a link, atomically.
 pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     Attr::new().fd(0, link.as_raw_fd()).fd(4, program.as_raw_fd()).call(LINK_UPDATE).map(drop)
+}
+
+/// Takes a link off its hook at once; dropping its last reference would do so some time later.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    Attr::new().fd(0, link.as_raw_fd()).call(LINK_DETACH).map(drop)
 }
 
 /// Pins a program, link or map.
