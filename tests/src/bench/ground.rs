@@ -1,0 +1,101 @@
+//! Where the ends stand: two network namespaces over a veth pair, or one for both.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::nftables::Ruleset;
+use super::rules::Direction;
+use crate::netns::Namespace;
+
+/// How the ends are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Place {
+    /// Each in its own network namespace, with a veth pair between.
+    Veth,
+    /// Both in one, over its loopback device, each with an address of its own.
+    Host,
+}
+
+impl Place {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Veth, Self::Host];
+
+    pub(crate) const fn client(self) -> Ipv4Addr {
+        match self {
+            Self::Veth => Ipv4Addr::new(10, 77, 0, 2),
+            Self::Host => Ipv4Addr::new(10, 78, 0, 2),
+        }
+    }
+
+    pub(crate) const fn server(self) -> Ipv4Addr {
+        match self {
+            Self::Veth => Ipv4Addr::new(10, 77, 0, 3),
+            Self::Host => Ipv4Addr::new(10, 78, 0, 3),
+        }
+    }
+
+    /// For headings.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Veth => "two network namespaces over a veth pair",
+            Self::Host => "two workloads of one host",
+        }
+    }
+}
+
+/// A place made.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) place: Place,
+    pub(crate) client: Arc<Namespace>,
+    pub(crate) server: Arc<Namespace>,
+}
+
+impl Ground {
+    pub(crate) fn new(place: Place) -> Result<Self> {
+        let client = Arc::new(namespace()?);
+        let (from, to) = (place.client(), place.server());
+        let server = match place {
+            Place::Veth => {
+                let server = Arc::new(namespace()?);
+                client.ip(&format!("link add eth0 type veth peer name eth0 netns {}\n", server.path()))?;
+                client.ip(&format!("addr add {from}/24 dev eth0\nlink set eth0 up\n"))?;
+                server.ip(&format!("addr add {to}/24 dev eth0\nlink set eth0 up\n"))?;
+                server
+            }
+            Place::Host => {
+                // Without a preferred source, traffic to an own address comes from that very address.
+                client.ip(&format!(
+                    "addr add {from}/32 dev lo\naddr add {to}/32 dev lo\n\
+                     route replace table local local {to} dev lo src {from}\n"
+                ))?;
+                Arc::clone(&client)
+            }
+        };
+        Ok(Self { place, client, server })
+    }
+
+    /// With an nftables ruleset in each namespace.
+    pub(crate) fn with(place: Place, ruleset: &Ruleset) -> Result<Self> {
+        let ground = Self::new(place)?;
+        match place {
+            Place::Veth => {
+                ruleset.load(&ground.client, &[Direction::Egress])?;
+                ruleset.load(&ground.server, &[Direction::Ingress])?;
+            }
+            Place::Host => ruleset.load(&ground.client, &[Direction::Egress, Direction::Ingress])?,
+        }
+        Ok(ground)
+    }
+}
+
+/// With room for as many short connections as a round makes.
+fn namespace() -> Result<Namespace> {
+    let namespace = Namespace::new()?;
+    namespace.set("ipv4/ip_local_port_range", "10000 65000")?;
+    namespace.set("ipv4/tcp_tw_reuse", "1")?;
+    Ok(namespace)
+}
