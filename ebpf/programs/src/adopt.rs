@@ -2,16 +2,15 @@
 
 use aya_ebpf::bindings::BPF_SOCK_OPS_STATE_CB_FLAG;
 use aya_ebpf::btf_maps::HashMap;
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_setsockopt, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{
+    bpf_get_socket_cookie, bpf_seq_write, bpf_setsockopt, bpf_skc_to_tcp_sock,
+};
 use aya_ebpf::macros::btf_map;
 use core::ffi::c_void;
-use windrose_abi::codes::protocol;
 use windrose_abi::{Address, ConnectionRow, Direction, DropReason, EventKind, Phase};
 
-use crate::case::{self, Case};
-use crate::subject::{self, Subject};
 use crate::walk::{offset, read};
-use crate::{account, connections, events, tables};
+use crate::{account, case, connections, events, subject, tables};
 
 const SOL_TCP: i32 = 6;
 const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
@@ -29,7 +28,7 @@ static LISTENERS: HashMap<u64, u8, 65536, 1> = HashMap::new();
 /// `struct bpf_iter__tcp`, as far as it is used.
 #[repr(C)]
 struct WalkContext {
-    meta: *mut c_void,
+    meta: *mut *mut c_void,
     sk_common: *mut c_void,
 }
 
@@ -51,20 +50,12 @@ pub fn adopt_connections(ctx: *mut c_void) -> i32 {
         return 0;
     }
     let Some((tables, depths)) = tables::current() else { return 0 };
-    let cgroup: usize = read(sk, offset(|o| &raw const o.sock_cgroup));
-    let cgroup = cgroup as *const c_void;
-    let own_level: i32 = read(cgroup, offset(|o| &raw const o.cgroup_level));
-    let found = subject::find(&tables, depths, |level| {
-        if level > own_level {
-            return 0;
-        }
-        let ancestor: usize = read(cgroup, offset(|o| &raw const o.cgroup_ancestors) + 8 * level as u32);
-        let node: usize = read(ancestor as *const c_void, offset(|o| &raw const o.cgroup_kn));
-        read(node as *const c_void, offset(|o| &raw const o.kernfs_id))
-    });
-    let Some(subject) = found else { return 0 };
+    let workload = find_owner(sk, &tables, depths);
+    if workload == 0 {
+        return 0;
+    }
     let port: u16 = read(sk, offset(|o| &raw const o.local_port));
-    let listener = u64::from(subject.workload) << 16 | u64::from(port);
+    let listener = u64::from(workload) << 16 | u64::from(port);
     if state == LISTEN {
         let _ = LISTENERS.insert(listener, 1, 0);
         return 0;
@@ -73,25 +64,44 @@ pub fn adopt_connections(ctx: *mut c_void) -> i32 {
         return 0;
     }
     let accepted = LISTENERS.get_ptr(listener).is_some();
-    take(sk, &subject, &tables, state, accepted);
+    take(sk, workload, &tables, state, accepted);
+    let one = 1_u64;
+    // SAFETY: the first word of the metadata is the file being written.
+    unsafe {
+        let seq = *(*ctx.cast::<WalkContext>()).meta;
+        bpf_seq_write(seq.cast(), (&raw const one).cast_mut().cast(), 8);
+    }
     0
 }
 
-#[inline(always)]
-fn take(sk: *mut c_void, subject: &Subject, tables: &tables::KernelTables, state: u8, accepted: bool) {
+/// The workload of a socket, by the cgroup that the socket belongs to; 0 is none.
+#[inline(never)]
+fn find_owner(sk: *mut c_void, tables: &tables::KernelTables, depths: u64) -> u32 {
+    let cgroup: usize = read(sk, offset(|o| &raw const o.sock_cgroup));
+    let cgroup = cgroup as *const c_void;
+    let own_level: i32 = read(cgroup, offset(|o| &raw const o.cgroup_level));
+    subject::find(tables, depths, |level| {
+        if level > own_level {
+            return 0;
+        }
+        let ancestor: usize = read(cgroup, offset(|o| &raw const o.cgroup_ancestors) + 8 * level as u32);
+        let node: usize = read(ancestor as *const c_void, offset(|o| &raw const o.cgroup_kn));
+        read(node as *const c_void, offset(|o| &raw const o.kernfs_id))
+    })
+    .map_or(0, |subject| subject.workload)
+}
+
+#[inline(never)]
+fn take(sk: *mut c_void, workload: u32, tables: &tables::KernelTables, state: u8, accepted: bool) {
     let Some(row) = connections::get_or_create(sk.cast()) else { return };
     // SAFETY: the walk holds the socket locked.
     let row = unsafe { &mut *row };
     describe(sk, row);
-    let (direction, port) =
-        if accepted { (Direction::Ingress, row.local_port) } else { (Direction::Egress, row.peer_port) };
-    row.workload = subject.workload;
-    row.direction = direction as u8;
+    row.workload = workload;
+    row.direction = if accepted { Direction::Ingress as u8 } else { Direction::Egress as u8 };
     row.flags = ConnectionRow::FOUND;
     row.phase = if state == SYN_SENT { Phase::Opening as u8 } else { Phase::Open as u8 };
-    let mut case = Case::new(*tables, *subject, direction, protocol::TCP, port);
-    case::judge(&mut case, &row.peer);
-    case::write_decision(row, &case);
+    case::decide_again(row, tables);
     let mut flags = BPF_SOCK_OPS_STATE_CB_FLAG as i32;
     // SAFETY: the option's value is the 4 bytes of `flags`.
     unsafe { bpf_setsockopt(sk, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, (&raw mut flags).cast(), 4) };

@@ -63,6 +63,7 @@ impl Datapath {
     /// for traffic; on failure nothing is left that was not there before.
     #[expect(clippy::needless_pass_by_value, reason = "the data path keeps them, as a copy")]
     pub fn open(machine: Machine, pins: Pins, capacities: Capacities) -> Result<Self, DatapathError> {
+        pins.check()?;
         let adopted = pins.exist();
         let opened = Self::open_or_fail(machine, &pins, capacities, adopted);
         if opened.is_err() && !adopted {

@@ -39,20 +39,24 @@ impl Pins {
         self.folder.join("links").is_dir()
     }
 
-    /// Makes the folders; refuses pins of another ABI.
-    pub(crate) fn prepare(&self) -> Result<(), DatapathError> {
-        if let Ok(entries) = fs::read_dir(&self.root) {
-            for entry in entries.flatten() {
-                if entry.path() != self.folder {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    return Err(DatapathError::ForeignAbi {
-                        path: self.root.clone(),
-                        found: name.strip_prefix("abi-").unwrap_or(&name).to_owned(),
-                        ours: ABI_VERSION,
-                    });
-                }
+    /// Refuses pins of another ABI, and touches nothing.
+    pub(crate) fn check(&self) -> Result<(), DatapathError> {
+        let Ok(entries) = fs::read_dir(&self.root) else { return Ok(()) };
+        for entry in entries.flatten() {
+            if entry.path() != self.folder {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                return Err(DatapathError::ForeignAbi {
+                    path: self.root.clone(),
+                    found: name.strip_prefix("abi-").unwrap_or(&name).to_owned(),
+                    ours: ABI_VERSION,
+                });
             }
         }
+        Ok(())
+    }
+
+    /// Makes the folders.
+    pub(crate) fn prepare(&self) -> Result<(), DatapathError> {
         for folder in ["maps", "links"] {
             let path = self.folder.join(folder);
             fs::create_dir_all(&path).map_err(DatapathError::file(&path))?;
@@ -84,5 +88,21 @@ impl Pins {
         }
         fs::remove_dir(&self.root).map_err(DatapathError::file(&self.root))?;
         Ok(links)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_of_another_abi_are_refused_by_name_and_left_alone() {
+        let root = std::env::temp_dir().join(format!("windrose-pins-{}", std::process::id()));
+        let foreign = root.join("windrose").join("abi-0").join("links");
+        fs::create_dir_all(&foreign).unwrap();
+        let refused = Pins::below(&root, "windrose").check().unwrap_err();
+        assert!(matches!(&refused, DatapathError::ForeignAbi { found, .. } if found == "0"), "{refused}");
+        assert!(foreign.exists());
+        fs::remove_dir_all(&root).unwrap();
     }
 }

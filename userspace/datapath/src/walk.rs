@@ -27,10 +27,9 @@ impl Datapath {
 
     /// Takes connections that are older than enforcement under the policy: every one of a workload
     /// without a row gets one, decided as the side that it is on (who listens on its port has
-    /// accepted it). Says in how many network namespaces it looked. What is denied is ended by
-    /// [`Datapath::end_denied`].
+    /// accepted it). Says how many it took. What is denied is ended by [`Datapath::end_denied`].
     pub fn adopt_connections(&self) -> Result<usize, DatapathError> {
         let adoption = &self.adoption;
-        netns::in_each(|_| Ok((true, sys::iterate::<u64>(adoption)?.len()))).map(|looks| looks.len())
+        netns::in_each(|_| Ok((true, sys::iterate::<u64>(adoption)?.len()))).map(|taken| taken.into_iter().sum())
     }
 }
