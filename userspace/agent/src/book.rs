@@ -42,7 +42,9 @@ impl RuleView {
             RuleRef::Network { policy, direction, index } => {
                 ((Some(&policy.namespace), &policy.name), direction, Some(*index))
             }
-            RuleRef::Isolated { policy, direction } => ((Some(&policy.namespace), &policy.name), direction, None),
+            RuleRef::Isolated { policy, direction } => {
+                ((Some(&policy.namespace), &policy.name), direction, None)
+            }
             RuleRef::Cluster { policy, direction, index } => ((None, policy), direction, Some(*index)),
         };
         Some(Self {
@@ -141,10 +143,12 @@ impl<T: ?Sized + PartialEq> Names<T> {
     fn next(&self, numbers: impl Iterator<Item = u32>, name: impl Fn(u32) -> Option<Arc<T>>) -> Self {
         let mut current = HashMap::with_capacity(self.current.len());
         for number in numbers {
-            current.entry(number).or_insert_with(|| name(number).map(|name| match self.current.get(&number) {
-                Some(before) if *before == name => Arc::clone(before),
-                _ => name,
-            }));
+            current.entry(number).or_insert_with(|| {
+                name(number).map(|name| match self.current.get(&number) {
+                    Some(before) if *before == name => Arc::clone(before),
+                    _ => name,
+                })
+            });
         }
         let current: HashMap<u32, Arc<T>> =
             current.into_iter().filter_map(|(number, name)| Some((number, name?))).collect();
@@ -170,16 +174,17 @@ impl Book {
         let isolations = tables.rule_sets.values().map(|set| set.default_rule);
         let rules = tables.rules.values().map(|row| row.rule).chain(isolations).filter(|rule| *rule != 0);
         Self {
-            workloads: self
-                .workloads
-                .next(tables.workloads.keys().copied(), |number| names.workload(number).cloned().map(Arc::new)),
+            workloads: self.workloads.next(tables.workloads.keys().copied(), |number| {
+                names.workload(number).cloned().map(Arc::new)
+            }),
             rules: self.rules.next(rules, |number| {
                 let (rule, place) = names.rule(number)?;
                 RuleView::new(rule, place).map(Arc::new)
             }),
             identities: self.identities.next(tables.workloads.values().map(|slot| slot.identity), |number| {
                 let Some(IdentityName::Workloads(key)) = names.identity(number) else { return None };
-                let labels: Vec<String> = key.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                let labels: Vec<String> =
+                    key.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
                 Some(format!("{}{{{}}}", key.namespace, labels.join(",")).into())
             }),
         }

@@ -79,6 +79,22 @@ mod tests {
     }
 
     #[test]
+    fn golden_check_of_every_shipped_policy() {
+        let mut folders: Vec<_> =
+            std::fs::read_dir("../../policies").unwrap().map(|entry| entry.unwrap().path()).collect();
+        folders.sort();
+        assert!(!folders.is_empty());
+        let said = folders.into_iter().fold(String::new(), |said, folder| {
+            let name = folder.display().to_string();
+            let (counts, warnings) = check(&CheckArgs { paths: vec![folder], output: Format::Text }).unwrap();
+            let warned =
+                warnings.iter().fold(String::new(), |said, warning| said + &format!("  {warning}\n"));
+            said + &format!("{name}: {}{warned}", summary(counts, warnings.len()))
+        });
+        output::golden::assert("check-shipped.txt", &said);
+    }
+
+    #[test]
     fn golden_check_of_a_bad_policy() {
         let refused = check(&args("bad.yaml")).unwrap_err().to_string();
         let folder = format!("{}/tests/fixtures/", env!("CARGO_MANIFEST_DIR"));

@@ -111,8 +111,8 @@ pub(crate) struct ExplainArgs {
     /// Destination port; required for TCP, UDP and SCTP
     #[arg(long)]
     pub(crate) port: Option<u16>,
-    /// TCP, UDP, SCTP, ICMP, ICMPv6 or an IP protocol number
-    #[arg(long, default_value = "TCP")]
+    // Not as a doc comment: clippy wants backticks around what clap would print with them.
+    #[arg(long, default_value = "TCP", help = "TCP, UDP, SCTP, ICMP, ICMPv6 or an IP protocol number")]
     pub(crate) protocol: String,
     /// With --policy: an address of the host that the workloads run on; may be repeated
     #[arg(long, value_name = "IP")]
@@ -181,8 +181,7 @@ pub(crate) struct FlowsArgs {
     /// Stay, and show events as they happen
     #[arg(long)]
     pub(crate) follow: bool,
-    /// Only opened, closed, refused, ended_late or audited
-    #[arg(long)]
+    #[arg(long, help = "Only opened, closed, refused, ended_late or audited")]
     pub(crate) kind: Option<String>,
     /// Only refusals for this reason
     #[arg(long)]
@@ -215,7 +214,8 @@ pub(crate) enum Format {
 
 /// An address and a port.
 pub(crate) fn parse_admin(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("it must be an IP address and a port, such as {DEFAULT_ADMIN} or [::1]:9901"))
+    text.parse()
+        .map_err(|_| format!("it must be an IP address and a port, such as {DEFAULT_ADMIN} or [::1]:9901"))
 }
 
 #[cfg(test)]
@@ -239,7 +239,8 @@ mod tests {
         cli.build();
         let mut said = cli.render_long_help().to_string();
         for command in cli.get_subcommands_mut().filter(|command| command.get_name() != "help") {
-            said += &format!("\n=== windrose {} --help\n\n{}", command.get_name(), command.render_long_help());
+            let help = command.render_long_help();
+            said.extend(["\n=== windrose ", command.get_name(), " --help\n\n", &help.to_string()]);
         }
         crate::output::golden::assert("help.txt", &said);
     }

@@ -37,7 +37,8 @@ pub(crate) fn get<T: DeserializeOwned>(admin: SocketAddr, path: &str, query: &[(
         let body = timeout(PATIENCE, async {
             let response = ask(admin, &target).await?;
             let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
-            body.map_err(anyhow::Error::from_boxed).with_context(|| format!("the answer of {admin} broke off"))
+            body.map_err(anyhow::Error::from_boxed)
+                .with_context(|| format!("the answer of {admin} broke off"))
         })
         .await
         .with_context(|| format!("the agent at {admin} does not answer"))??;
@@ -78,23 +79,28 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 async fn ask(admin: SocketAddr, target: &str) -> Result<Response<Incoming>> {
-    let stream = TcpStream::connect(admin)
+    let stream = TcpStream::connect(admin).await.with_context(|| {
+        format!(
+            "no agent answers at {admin} (is `windrose run` running, or is its address another: --admin?)"
+        )
+    })?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .with_context(|| format!("no agent answers at {admin}; is `windrose run` running, or is --admin another?"))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.with_context(|| format!("cannot speak HTTP with {admin}"))?;
+        .with_context(|| format!("cannot speak HTTP with {admin}"))?;
     // Ends with the sender or the server; the runtime, which owns it, lives as long as this answer.
     tokio::spawn(connection);
     let request = Request::get(target)
         .header(HOST, admin.to_string())
         .body(Empty::<Bytes>::new())
         .with_context(|| format!("cannot ask for {target}"))?;
-    let response = sender.send_request(request).await.with_context(|| format!("cannot ask {admin} for {target}"))?;
+    let response =
+        sender.send_request(request).await.with_context(|| format!("cannot ask {admin} for {target}"))?;
     if response.status().is_success() {
         return Ok(response);
     }
     let status = response.status();
-    let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body =
+        response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     match serde_json::from_slice::<Fault>(&body) {
         Ok(fault) => bail!("the agent at {admin} answers: {}", fault.error),
         Err(_) => bail!("{admin} answers {status} to {target}; is it a Windrose agent?"),

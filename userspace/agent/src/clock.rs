@@ -24,7 +24,7 @@ impl Clock {
         match (ns, at.checked_sub(self.monotonic)) {
             (0, _) => None,
             (_, Some(later)) => self.system.checked_add(later),
-            (_, None) => self.system.checked_sub(self.monotonic - at),
+            (_, None) => self.system.checked_sub(self.monotonic.saturating_sub(at)),
         }
     }
 
@@ -61,6 +61,7 @@ pub(crate) fn short(seconds: f64) -> String {
     let Ok(duration) = Duration::try_from_secs_f64(seconds) else { return "-".to_owned() };
     let whole = duration.as_secs();
     match whole {
+        0 if duration.is_zero() => "0s".to_owned(),
         86_400.. => format!("{}d {}h", whole / 86_400, whole / 3600 % 24),
         3600.. => format!("{}h {}m", whole / 3600, whole / 60 % 60),
         60.. => format!("{}m {}s", whole / 60, whole % 60),
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_time_is_written_by_rfc_3339() {
-        let at = |seconds, micros| rfc3339(UNIX_EPOCH + Duration::new(seconds, micros * 1000));
+        let at = |seconds, micros: u32| rfc3339(UNIX_EPOCH + Duration::new(seconds, micros * 1000));
         assert_eq!(at(0, 0), "1970-01-01T00:00:00.000000Z");
         assert_eq!(at(951_782_400, 7), "2000-02-29T00:00:00.000007Z");
         assert_eq!(at(1_735_689_599, 999_999), "2024-12-31T23:59:59.999999Z");
@@ -85,7 +86,8 @@ mod tests {
 
     #[test]
     fn the_monotonic_clock_is_turned_into_calendar_time() {
-        let clock = Clock { monotonic: Duration::from_secs(10), system: UNIX_EPOCH + Duration::from_secs(100) };
+        let clock =
+            Clock { monotonic: Duration::from_secs(10), system: UNIX_EPOCH + Duration::from_secs(100) };
         assert_eq!(clock.text_of(9_000_000_000).unwrap(), "1970-01-01T00:01:39.000000Z");
         assert_eq!(clock.text_of(11_500_000_000).unwrap(), "1970-01-01T00:01:41.500000Z");
         assert_eq!(clock.text_of(0), None);
@@ -93,8 +95,15 @@ mod tests {
 
     #[test]
     fn a_duration_is_short() {
-        let cases =
-            [(0.000_015, "15us"), (0.02, "20ms"), (1.5, "1.50s"), (725.0, "12m 5s"), (273_600.0, "3d 4h"), (-1.0, "-")];
+        let cases = [
+            (0.0, "0s"),
+            (0.000_015, "15us"),
+            (0.02, "20ms"),
+            (1.5, "1.50s"),
+            (725.0, "12m 5s"),
+            (273_600.0, "3d 4h"),
+            (-1.0, "-"),
+        ];
         for (seconds, expected) in cases {
             assert_eq!(short(seconds), expected);
         }

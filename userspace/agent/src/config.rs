@@ -65,7 +65,7 @@ impl Default for Config {
             admin: parse_admin(DEFAULT_ADMIN).unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 9901))),
             audit: false,
             capacities: Capacities::default(),
-            flow_idle: Duration::from_secs(60),
+            flow_idle: Duration::from_mins(1),
             statistics: false,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
         }
@@ -80,9 +80,8 @@ impl Config {
     /// Every fault with its place.
     pub(crate) fn read(path: &Path) -> Result<Self, Vec<Fault>> {
         let name = path.display().to_string();
-        let whole = |message: String| {
-            vec![fault(Place { file: name.as_str().into(), line: 0, column: 0 }, message)]
-        };
+        let whole =
+            |message: String| vec![fault(Place { file: name.as_str().into(), line: 0, column: 0 }, message)];
         let length = fs::metadata(path).map_err(|error| whole(format!("cannot read it: {error}")))?.len();
         if length > FILE_BYTES {
             return Err(whole(format!("{length} bytes are no configuration: the most is {FILE_BYTES}")));
@@ -122,8 +121,9 @@ impl Config {
             }
             _ => {
                 let map = key.strip_prefix("capacities.").unwrap_or(key);
-                let entries =
-                    text.parse().map_err(|_| format!("{key} is `{text}`; it must be a whole number of entries"))?;
+                let entries = text
+                    .parse()
+                    .map_err(|_| format!("{key} is `{text}`; it must be a whole number of entries"))?;
                 self.capacities.set(map, entries)?;
             }
         }
@@ -173,7 +173,9 @@ mod tests {
     fn every_fault_is_named_with_its_place() {
         let faults = parse("admin: here\naudit: yes\ncapacities: {rulez: 1, flows: 0}\n").unwrap_err();
         assert_eq!(faults.len(), 4, "{faults:?}");
-        assert!(faults[0].starts_with("agent.yaml:1:8: admin is `here`: it must be an IP address and a port"));
+        assert!(
+            faults[0].starts_with("agent.yaml:1:8: admin is `here`: it must be an IP address and a port")
+        );
         assert_eq!(faults[1], "agent.yaml:2:8: audit is `yes`; it must be `true` or `false`");
         assert!(faults[2].starts_with("agent.yaml:3:21: no map `rulez`; there are"), "{}", faults[2]);
         assert!(faults[3].starts_with("agent.yaml:3:31: capacity of flows is 0"), "{}", faults[3]);
@@ -184,7 +186,9 @@ mod tests {
         let faults = parse("flow_idle_second: 1\n").unwrap_err();
         assert_eq!(
             faults,
-            ["agent.yaml:1:1: unknown field `flow_idle_second` of the configuration; did you mean `flow_idle_seconds`?"]
+            [
+                "agent.yaml:1:1: unknown field `flow_idle_second` of the configuration; did you mean `flow_idle_seconds`?"
+            ]
         );
     }
 }

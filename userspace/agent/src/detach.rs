@@ -15,7 +15,9 @@ pub(crate) fn run(args: &DetachArgs) -> Result<()> {
     let folder = machine.bpffs.join(&args.pins);
     let ours = format!("abi-{}", abi::ABI_VERSION);
     let found: Vec<String> = fs::read_dir(&folder)
-        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .map(|entries| {
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        })
         .unwrap_or_default();
     if found.is_empty() {
         return output::print(&format!("nothing to detach: {} holds no pins\n", folder.display()));

@@ -128,7 +128,9 @@ impl Enforcer {
                     match self.agent.datapath().end_denied() {
                         Ok(0) => {}
                         Ok(ended) => tracing::info!(ended, "ended connections that policy no longer allows"),
-                        Err(error) => tracing::warn!(%error, "cannot end connections that policy no longer allows"),
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot end connections that policy no longer allows");
+                        }
                     }
                 }
             }
@@ -243,20 +245,30 @@ impl Enforcer {
     fn failed(&self, at: String, refused: Refused) -> Reload {
         let before = self.agent.snapshot();
         let generation = self.agent.datapath().generation();
-        for fault in &refused.faults {
-            if fault.is_warning() {
-                tracing::warn!(place = %place(fault), "{}", fault.message);
-            } else {
-                tracing::error!(place = %place(fault), "{}", fault.message);
+        // With no policy in force the agent does not start, and says why at its end.
+        if generation != 0 {
+            for fault in &refused.faults {
+                if fault.is_warning() {
+                    tracing::warn!(place = %place(fault), "{}", fault.message);
+                } else {
+                    tracing::error!(place = %place(fault), "{}", fault.message);
+                }
             }
+            let faults = refused.faults.len();
+            tracing::error!(
+                faults,
+                generation,
+                "the policy is refused; the one in force stays until the files are mended"
+            );
         }
-        tracing::error!(
-            faults = refused.faults.len(),
-            generation,
-            "the policy is refused; the one in force stays until the files are mended"
-        );
-        let reload =
-            Reload { at, ok: false, faults: refused.faults, compile_ms: 0, apply_ms: 0, ended_connections: 0 };
+        let reload = Reload {
+            at,
+            ok: false,
+            faults: refused.faults,
+            compile_ms: 0,
+            apply_ms: 0,
+            ended_connections: 0,
+        };
         let not_ready = before.not_ready.is_some().then(|| {
             "the policy on disk is refused; what a former agent left in the kernel is enforced".to_owned()
         });

@@ -194,7 +194,10 @@ fn side(model: &Model, flow: &Flow, direction: Direction, decision: &Decision) -
                 wanted: difference.wanted,
                 found: difference.found,
             });
-            Some(NearView { rule: RuleView::new(&near.rule, &near.place)?, differences: differences.collect() })
+            Some(NearView {
+                rule: RuleView::new(&near.rule, &near.place)?,
+                differences: differences.collect(),
+            })
         }),
     }
 }

@@ -11,8 +11,9 @@ use crate::config::{Log, LogFormat};
 /// tracing-subscriber's `EnvFilter`.
 pub(crate) fn start(log: &Log) -> Result<()> {
     let directives = std::env::var("WINDROSE_LOG").unwrap_or_else(|_| log.level.clone());
-    let filter = EnvFilter::try_new(&directives)
-        .with_context(|| format!("log level `{directives}` is not understood; try `info` or `windrose=debug`"))?;
+    let filter = EnvFilter::try_new(&directives).with_context(|| {
+        format!("log level `{directives}` is not understood; try `info` or `windrose=debug`")
+    })?;
     let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match log.format {

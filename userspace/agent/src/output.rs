@@ -142,7 +142,13 @@ mod tests {
 
     #[test]
     fn bytes_are_written_in_binary_units() {
-        let cases = [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (20 << 20, "20.0 MiB"), (u64::MAX, "16384.0 PiB")];
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (20 << 20, "20.0 MiB"),
+            (u64::MAX, "16383.9 PiB"),
+        ];
         for (count, expected) in cases {
             assert_eq!(bytes(count), expected);
         }

@@ -298,7 +298,7 @@ const fn reason_of(verdict: u8) -> u8 {
     if verdict == Verdict::Deny as u8 { DropReason::LateDenial as u8 } else { DropReason::None as u8 }
 }
 
-/// include/net/tcp_states.h, Linux 6.18.
+/// `include/net/tcp_states.h`, Linux 6.18.
 const fn tcp_state(state: u32) -> &'static str {
     match state {
         1 => "established",

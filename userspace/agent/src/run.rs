@@ -18,10 +18,10 @@ use crate::agent::Agent;
 use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::enforce::{Enforcer, Policy, Trigger, notify};
+use crate::events::Reader;
 use crate::housekeeping::{self, Ended};
 use crate::refused::Refused;
 use crate::watch::Watch;
-use crate::events::Reader;
 use crate::{admin, hosts, logging};
 
 /// Triggers that wait for the enforcer; more of them would ask for the same again.
@@ -107,7 +107,9 @@ fn configure(args: &RunArgs) -> Result<Config> {
 fn listen(config: &Config) -> Result<TcpListener> {
     let address = config.admin;
     let listener = TcpListener::bind(address).with_context(|| {
-        format!("cannot answer operators on {address}: choose another address with --admin; nothing is attached")
+        format!(
+            "cannot answer operators on {address}: choose another address with --admin; nothing is attached"
+        )
     })?;
     listener.set_nonblocking(true).context("cannot listen without blocking")?;
     if !address.ip().is_loopback() {
@@ -116,12 +118,7 @@ fn listen(config: &Config) -> Result<TcpListener> {
     Ok(listener)
 }
 
-fn serve(
-    runtime: &Runtime,
-    agent: &Arc<Agent>,
-    listener: TcpListener,
-    pins: &Pins,
-) -> Result<()> {
+fn serve(runtime: &Runtime, agent: &Arc<Agent>, listener: TcpListener, pins: &Pins) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;

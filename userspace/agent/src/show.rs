@@ -52,7 +52,9 @@ pub(crate) fn flows(args: &FlowsArgs) -> Result<()> {
             if output == Format::Json {
                 return output::print(&(String::from_utf8_lossy(line) + "\n"));
             }
-            match serde_json::from_slice(line).context("the agent writes a line that this version does not know")? {
+            match serde_json::from_slice(line)
+                .context("the agent writes a line that this version does not know")?
+            {
                 Line::Event(event) => output::print(&event_line(&event, paint)),
                 Line::Lost { events } => output::print(&format!("... {} lost: too slow\n", count_of(events))),
             }
@@ -84,60 +86,14 @@ fn count_of(events: u64) -> String {
 }
 
 fn status_text(status: &Status, paint: Paint) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "an uptime for people")]
-    let uptime = short(status.uptime_seconds as f64);
-    let state = match &status.not_ready {
-        None => "enforcing".to_owned(),
-        Some(why) => format!("not ready: {why}"),
-    };
-    let mut text = format!(
-        "{}  generation {}{}\nversion {} (ABI {}), up {uptime}{}\n",
-        paint.bold(&state),
-        status.generation,
-        if status.audit { ", whole agent in audit" } else { "" },
-        status.version,
-        status.abi,
-        if status.adopted { ", adopted from an earlier agent" } else { "" },
-    );
-    let counts = status.counts;
-    text += &format!(
-        "{}, {}, {}, {}\n",
-        count(counts.namespaces, "namespace"),
-        count(counts.workloads, "workload"),
-        count(counts.policies, "policy"),
-        count(counts.rules, "rule"),
-    );
-    if let Some(reload) = &status.last_reload {
-        let how = if reload.ok { "in force" } else { "refused" };
-        text += &format!(
-            "last read {}: {how}; compiled in {} ms, written in {} ms, {} ended\n",
-            reload.at,
-            reload.compile_ms,
-            reload.apply_ms,
-            count(reload.ended_connections, "connection"),
-        );
-        for fault in &reload.faults {
-            text += &format!("  {fault}\n");
-        }
-    }
-    text += &format!("reloads {}, refused {}\n", status.reloads, status.reload_failures);
-    let lost = status.lost;
-    text += &format!(
-        "dropped packets {}, lost events {} (followers {}), no room for {} edges, {} refusals, {} connections\n\n",
-        lost.dropped_packets,
-        lost.events,
-        lost.follower_events,
-        lost.unnamed_edges,
-        lost.unnamed_refusals,
-        lost.no_connection_row,
-    );
+    let mut lines = summary(status, paint);
+    lines.push(String::new());
     let maps: Vec<Vec<String>> = status
         .maps
         .iter()
         .map(|map| vec![map.map.to_lowercase(), map.entries.to_string(), map.capacity.to_string()])
         .collect();
-    text += &columns(&["MAP", "ENTRIES", "CAPACITY"], &maps, paint);
-    text.push('\n');
+    lines.push(columns(&["MAP", "ENTRIES", "CAPACITY"], &maps, paint));
     let programs: Vec<Vec<String>> = status
         .programs
         .iter()
@@ -152,12 +108,67 @@ fn status_text(status: &Status, paint: Paint) -> String {
             ]
         })
         .collect();
-    text + &columns(&["PROGRAM", "ID", "VERIFIED", "RUNS", "MEAN"], &programs, paint)
+    lines.push(columns(&["PROGRAM", "ID", "VERIFIED", "RUNS", "MEAN"], &programs, paint));
+    lines.join("\n")
+}
+
+fn summary(status: &Status, paint: Paint) -> Vec<String> {
+    let state = match &status.not_ready {
+        None => "enforcing".to_owned(),
+        Some(why) => format!("not ready: {why}"),
+    };
+    let audit = if status.audit { ", whole agent in audit" } else { "" };
+    let adopted = if status.adopted { ", adopted from an earlier agent" } else { "" };
+    #[expect(clippy::cast_precision_loss, reason = "an uptime for people")]
+    let uptime = short(status.uptime_seconds as f64);
+    let Status { counts, lost, .. } = status;
+    let mut lines = vec![
+        format!("{}  generation {}{audit}", paint.bold(&state), status.generation),
+        format!("version {} (ABI {}), up {uptime}{adopted}", status.version, status.abi),
+        format!(
+            "{}, {}, {}, {}",
+            count(counts.namespaces, "namespace"),
+            count(counts.workloads, "workload"),
+            count(counts.policies, "policy"),
+            count(counts.rules, "rule"),
+        ),
+    ];
+    if let Some(reload) = &status.last_reload {
+        let how = if reload.ok { "in force" } else { "refused" };
+        lines.push(format!(
+            "last read {}: {how}; compiled in {} ms, written in {} ms, {} ended",
+            reload.at,
+            reload.compile_ms,
+            reload.apply_ms,
+            count(reload.ended_connections, "connection"),
+        ));
+        lines.extend(reload.faults.iter().map(|fault| format!("  {fault}")));
+    }
+    lines.push(format!("reloads {}, refused {}", status.reloads, status.reload_failures));
+    lines.push(format!(
+        "dropped packets {}, lost events {} (followers {}), no room for {} edges, {} refusals, {} connections",
+        lost.dropped_packets,
+        lost.events,
+        lost.follower_events,
+        lost.unnamed_edges,
+        lost.unnamed_refusals,
+        lost.no_connection_row,
+    ));
+    lines
 }
 
 fn connections_text(views: &[ConnectionView], paint: Paint) -> String {
     let heads = [
-        "SOURCE", "DESTINATION", "PROTOCOL", "SEEN FROM", "STATE", "SENT", "RECEIVED", "RTT", "VERDICT", "DECIDED BY",
+        "SOURCE",
+        "DESTINATION",
+        "PROTOCOL",
+        "SEEN FROM",
+        "STATE",
+        "SENT",
+        "RECEIVED",
+        "RTT",
+        "VERDICT",
+        "DECIDED BY",
     ];
     let rows: Vec<Vec<String>> = views
         .iter()

@@ -56,7 +56,8 @@ impl Counts {
         let network = model.network_policies.values().map(|policy| {
             policy.ingress.as_ref().map_or(0, Vec::len) + policy.egress.as_ref().map_or(0, Vec::len)
         });
-        let cluster = model.cluster_policies.values().map(|policy| policy.ingress.len() + policy.egress.len());
+        let cluster =
+            model.cluster_policies.values().map(|policy| policy.ingress.len() + policy.egress.len());
         Self {
             workloads: model.workloads.len(),
             policies: model.network_policies.len() + model.cluster_policies.len(),

@@ -21,6 +21,7 @@ const FEATURES: &[&str] = &[
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts that JSON shows, not a state")]
 pub(crate) struct Status {
     /// The policy in force, counted by the kernel; 0: none.
     pub(crate) generation: u64,
@@ -133,7 +134,10 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
             })
             .collect(),
         kernel: Kernel {
-            release: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            release: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
             features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
         },
         last_reload: snapshot.last_reload.clone(),

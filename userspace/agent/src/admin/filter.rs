@@ -37,7 +37,9 @@ impl Filter {
                 "verdict" => filter.verdict = Some(one_of(&name, value, &["allow", "deny"])?),
                 "reason" => filter.reason = Some(value),
                 "port" => {
-                    let port = value.parse().map_err(|_| format!("port is `{value}`: it must be a number up to 65535"))?;
+                    let port = value
+                        .parse()
+                        .map_err(|_| format!("port is `{value}`: it must be a number up to 65535"))?;
                     filter.port = Some(port);
                 }
                 _ => return Err(format!("unknown field `{name}`: there are {}", FIELDS.join(", "))),
@@ -52,7 +54,9 @@ impl Filter {
             wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(found))
         };
         let is_workload = |wanted: &str| {
-            [&record.source, &record.destination].into_iter().any(|end| end.workload.as_deref() == Some(wanted))
+            [&record.source, &record.destination]
+                .into_iter()
+                .any(|end| end.workload.as_deref() == Some(wanted))
         };
         let is_peer = |wanted: &str| {
             let peer = record.peer();
@@ -87,7 +91,16 @@ mod tests {
 
     fn record() -> Decided {
         let peer = Address::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 1]);
-        let event = Event { peer, peer_port: 443, protocol: 6, direction: 1, verdict: 1, reason: 2, kind: 2, ..Event::ZERO };
+        let event = Event {
+            peer,
+            peer_port: 443,
+            protocol: 6,
+            direction: 1,
+            verdict: 1,
+            reason: 2,
+            kind: 2,
+            ..Event::ZERO
+        };
         crate::record::event(&event, &Book::default(), &Clock::now()).decided
     }
 
@@ -97,14 +110,29 @@ mod tests {
 
     #[test]
     fn every_field_narrows() {
-        for query in
-            ["", "kind=refused", "peer=10.0.0.1", "protocol=tcp", "direction=egress", "verdict=deny", "reason=isolated", "port=443"]
-        {
+        for query in [
+            "",
+            "kind=refused",
+            "peer=10.0.0.1",
+            "protocol=tcp",
+            "direction=egress",
+            "verdict=deny",
+            "reason=isolated",
+            "port=443",
+        ] {
             assert!(takes(query), "{query}");
         }
         for query in [
-            "kind=opened", "peer=10.0.0.2", "peer=a/b", "workload=a/b", "protocol=UDP", "direction=ingress", "verdict=allow",
-            "reason=rule", "port=80", "verdict=deny&port=80",
+            "kind=opened",
+            "peer=10.0.0.2",
+            "peer=a/b",
+            "workload=a/b",
+            "protocol=UDP",
+            "direction=ingress",
+            "verdict=allow",
+            "reason=rule",
+            "port=80",
+            "verdict=deny&port=80",
         ] {
             assert!(!takes(query), "{query}");
         }
@@ -112,7 +140,8 @@ mod tests {
 
     #[test]
     fn an_unknown_field_or_value_is_refused() {
-        let refused = |name: &str, value: &str| Filter::new(vec![(name.to_owned(), value.to_owned())]).unwrap_err();
+        let refused =
+            |name: &str, value: &str| Filter::new(vec![(name.to_owned(), value.to_owned())]).unwrap_err();
         assert!(refused("prot", "TCP").contains("unknown field `prot`"));
         assert!(refused("direction", "both").contains("ingress or egress"));
         assert!(refused("port", "99999").contains("65535"));

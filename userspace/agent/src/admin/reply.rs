@@ -41,7 +41,11 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body>
         }
         Err(error) => {
             tracing::error!(%error, "cannot write JSON");
-            content(StatusCode::INTERNAL_SERVER_ERROR, "application/json", "{\"error\":\"cannot write JSON\"}\n")
+            content(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "application/json",
+                "{\"error\":\"cannot write JSON\"}\n",
+            )
         }
     }
 }

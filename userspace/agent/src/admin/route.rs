@@ -27,13 +27,18 @@ use crate::status;
 const PATHS: &str = "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /reload";
 
 /// Answers one request; a fault is an answer, too.
-pub(super) async fn answer(agent: Arc<Agent>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub(super) async fn answer(
+    agent: Arc<Agent>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path();
     let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
     let response = match path {
         "/reload" if request.method() == Method::POST => reload(&agent).await,
         "/reload" => wrong_method("POST"),
-        "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/metrics" | "/explain" if !is_get => {
+        "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/metrics" | "/explain"
+            if !is_get =>
+        {
             wrong_method("GET, HEAD")
         }
         "/healthz" => content(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
@@ -47,7 +52,9 @@ pub(super) async fn answer(agent: Arc<Agent>, request: Request<Incoming>) -> Res
 fn ready(agent: &Agent) -> Response<Body> {
     match &agent.snapshot().not_ready {
         None => content(StatusCode::OK, "text/plain; charset=utf-8", "ready\n"),
-        Some(why) => content(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", format!("{why}\n")),
+        Some(why) => {
+            content(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", format!("{why}\n"))
+        }
     }
 }
 
@@ -92,7 +99,8 @@ async fn connections(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Respons
         let book = &snapshot.book;
         let tcp = rows.iter().map(|row| record::connection(row, book, &clock));
         let others = flows.iter().map(|(key, row)| record::flow(key, row, book, &clock));
-        let mut views: Vec<ConnectionView> = tcp.chain(others).filter(|view| filter.takes(&view.decided)).collect();
+        let mut views: Vec<ConnectionView> =
+            tcp.chain(others).filter(|view| filter.takes(&view.decided)).collect();
         views.sort_by(|a, b| a.decided.time.cmp(&b.decided.time));
         Ok(views)
     });
@@ -114,7 +122,8 @@ fn flows(agent: Arc<Agent>, mut asked: Vec<(String, String)>) -> Response<Body> 
         return body_of(StatusCode::OK, "application/x-ndjson", Follow::new(agent, filter).boxed_unsync());
     }
     let recent = agent.flow_log.recent();
-    let recent: Vec<_> = recent.iter().filter(|event| filter.takes(&event.decided)).map(AsRef::as_ref).collect();
+    let recent: Vec<_> =
+        recent.iter().filter(|event| filter.takes(&event.decided)).map(AsRef::as_ref).collect();
     json(StatusCode::OK, &recent)
 }
 
@@ -127,13 +136,17 @@ async fn explained(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<
                 "to" => to = Some(value),
                 "port" => {
                     let number = value.parse::<u16>();
-                    port = Some(number.map_err(|_| format!("port is `{value}`: it must be a number up to 65535"))?);
+                    port = Some(
+                        number.map_err(|_| format!("port is `{value}`: it must be a number up to 65535"))?,
+                    );
                 }
                 "protocol" => protocol = value,
                 _ => return Err(format!("unknown field `{name}`: there are from, to, port, protocol")),
             }
         }
-        let (Some(from), Some(to)) = (from, to) else { return Err("`from` and `to` are required".to_owned()) };
+        let (Some(from), Some(to)) = (from, to) else {
+            return Err("`from` and `to` are required".to_owned());
+        };
         let question = Question::parse(&from, &to, port, &protocol)?;
         let snapshot = agent.snapshot();
         if let Some(why) = &snapshot.not_ready {

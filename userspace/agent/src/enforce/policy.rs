@@ -97,7 +97,10 @@ impl Policy {
         // The addresses of the host are facts, not policy: they are kept for the next attempt.
         let settings = Settings { host_addresses: self.settings.host_addresses.clone(), ..before.settings };
         if let Err(errors) = self.compiler.update(before.model, &settings) {
-            tracing::error!(?errors, "what was compiled before compiles no longer; the next reload compares with the kernel");
+            tracing::error!(
+                ?errors,
+                "what was compiled before compiles no longer; the next reload compares with the kernel"
+            );
         }
         self.settings = settings;
     }

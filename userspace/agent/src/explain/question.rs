@@ -33,10 +33,16 @@ impl Question {
         let has_ports = matches!(protocol, 6 | 17 | 132);
         let port = match (port, has_ports) {
             (Some(0) | None, true) => {
-                return Err(format!("{} needs a destination port from 1 to 65535", reference::protocol_name(protocol)));
+                return Err(format!(
+                    "{} needs a destination port from 1 to 65535",
+                    reference::protocol_name(protocol)
+                ));
             }
             (Some(1..), false) => {
-                return Err(format!("{} has no ports: leave the port out", reference::protocol_name(protocol)));
+                return Err(format!(
+                    "{} has no ports: leave the port out",
+                    reference::protocol_name(protocol)
+                ));
             }
             (port, _) => port.unwrap_or_default(),
         };
@@ -131,16 +137,13 @@ fn unknown(model: &Model, wrong: &ObjectName) -> String {
     let ObjectName { namespace, name } = wrong;
     let same_name = model.workloads.keys().find(|known| known.name == *name);
     let same_namespace = model.workloads.keys().filter(|known| known.namespace == *namespace);
+    let others: Vec<&str> = same_namespace.map(|known| known.name.as_str()).take(10).collect();
     let hint = match same_name {
         Some(known) => format!("; did you mean {}/{}?", known.namespace, known.name),
-        None => {
-            let known: Vec<&str> = same_namespace.map(|known| known.name.as_str()).take(10).collect();
-            if known.is_empty() {
-                format!("; the policy has {} workloads, and none in that namespace", model.workloads.len())
-            } else {
-                format!("; {namespace} has {}", known.join(", "))
-            }
+        None if others.is_empty() => {
+            format!("; the policy has {} workloads, and none in that namespace", model.workloads.len())
         }
+        None => format!("; {namespace} has {}", others.join(", ")),
     };
     format!("no workload {namespace}/{name}{hint}")
 }

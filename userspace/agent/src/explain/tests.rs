@@ -33,7 +33,8 @@ fn golden_explain_text() {
     ];
     let mut said = String::new();
     for (from, to, port, protocol) in questions {
-        said += &format!("$ --from {from} --to {to} --port {port:?} --protocol {protocol}\n");
+        let port_text = port.map_or("-".to_owned(), |port| port.to_string());
+        said.extend(["$ ", from, " -> ", to, " ", &port_text, " ", protocol, "\n"]);
         said += &text::render(&ask(from, to, port, protocol).unwrap(), Paint::off());
         said.push('\n');
     }
@@ -46,6 +47,25 @@ fn golden_explain_json() {
     let said = serde_json::to_string_pretty(&denied).unwrap() + "\n";
     output::golden::assert("explain.json", &said);
     assert_eq!(serde_json::from_str::<Explanation>(&said).unwrap(), denied);
+}
+
+#[test]
+fn golden_explain_of_the_demo() {
+    let policy = source::load(&["../../policies/demo".into()]).unwrap().model;
+    let questions = [
+        ("203.0.113.10", "shop/web", 8080, "TCP"),
+        ("203.0.113.66", "shop/web", 8080, "TCP"),
+        ("shop/web", "shop/cart", 9000, "UDP"),
+        ("shop/web", "bank/payments", 8080, "TCP"),
+        ("guest/intruder", "bank/payments", 8080, "TCP"),
+    ];
+    let mut said = String::new();
+    for (from, to, port, protocol) in questions {
+        let question = Question::parse(from, to, Some(port), protocol).unwrap();
+        said += &text::render(&explain(&policy, &question, &[], false).unwrap(), Paint::off());
+        said.push('\n');
+    }
+    output::golden::assert("explain-demo.txt", &said);
 }
 
 #[test]

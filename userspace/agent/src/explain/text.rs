@@ -42,11 +42,12 @@ fn side(text: &mut String, what: &str, end: &EndView, side: &Side, paint: Paint)
         let why = why(end, &would_be.origin, would_be.rule.as_ref());
         let _ = writeln!(text, "  without audit: {}, {why}", paint.verdict(&would_be.verdict));
     }
-    let is_denied = side.verdict == "deny" || side.would_be.as_ref().is_some_and(|would_be| would_be.verdict == "deny");
+    let is_denied =
+        side.verdict == "deny" || side.would_be.as_ref().is_some_and(|would_be| would_be.verdict == "deny");
     match &side.nearest {
         Some(near) => nearest(text, near),
         None if is_denied => {
-            let _ = writeln!(text, "  no rule is near: none could allow this by another field");
+            let _ = writeln!(text, "  no rule would allow this, whichever field were another");
         }
         None => {}
     }
@@ -55,7 +56,11 @@ fn side(text: &mut String, what: &str, end: &EndView, side: &Side, paint: Paint)
 fn nearest(text: &mut String, near: &NearView) {
     let _ = writeln!(text, "  nearest rule that would allow: {}", rule(&near.rule));
     for difference in &near.differences {
-        let _ = writeln!(text, "    {}: wants {}; here {}", difference.field, difference.wanted, difference.found);
+        let _ = writeln!(
+            text,
+            "    {}: wants {}; here {}",
+            difference.field, difference.wanted, difference.found
+        );
     }
 }
 

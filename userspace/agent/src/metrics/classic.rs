@@ -1,4 +1,6 @@
-//! OpenMetrics text turned into Prometheus text format 0.0.4.
+//! `OpenMetrics` text turned into Prometheus text format 0.0.4.
+
+use std::fmt::Write as _;
 
 /// The classic format names a counter's family with its `_total` and an info's with its `_info`,
 /// and knows neither units nor an end.
@@ -8,16 +10,18 @@ pub(super) fn from_open_metrics(text: &str) -> String {
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ');
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
             let (suffix, kind) = match kind {
                 "counter" => ("_total", "counter"),
                 "info" => ("_info", "gauge"),
                 other => ("", other),
             };
             if let Some((_, help)) = help.take().filter(|(of, _)| *of == name) {
-                classic += &format!("# HELP {name}{suffix} {help}\n");
+                let _ = writeln!(classic, "# HELP {name}{suffix} {help}");
             }
-            classic += &format!("# TYPE {name}{suffix} {kind}\n");
+            // Writing to a String cannot fail.
+            let _ = writeln!(classic, "# TYPE {name}{suffix} {kind}");
         } else if !line.starts_with('#') {
             classic += line;
             classic.push('\n');

@@ -3,18 +3,19 @@
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exposition {
-    /// OpenMetrics 1.0.
+    /// `OpenMetrics` 1.0.
     OpenMetrics,
     /// Prometheus text format 0.0.4.
     Classic,
 }
 
 impl Exposition {
-    /// By the `Accept` field: OpenMetrics for whoever names it without refusing it.
+    /// By the `Accept` field: `OpenMetrics` for whoever names it without refusing it.
     pub(crate) fn accepted(accept: &str) -> Self {
         let is_open_metrics = accept.split(',').any(|range| {
             let mut parts = range.split(';').map(str::trim);
-            let is_named = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));
+            let is_named =
+                parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));
             is_named && !parts.any(|part| matches!(part, "q=0" | "q=0.0"))
         });
         if is_open_metrics { Self::OpenMetrics } else { Self::Classic }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelKey, EncodeLabelSet, EncodeLabelValue,
-    LabelSetEncoder, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelKey, EncodeLabelSet,
+    EncodeLabelValue, LabelSetEncoder, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 use windrose_datapath::abi::state::BUCKETS;
@@ -258,10 +258,18 @@ impl Sample {
     fn policy(&self, families: &mut Families<'_>) -> Result<(), fmt::Error> {
         let snapshot = &self.snapshot;
         let length = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        families.gauge("windrose_policy_generation", "Number of the policy in force; 0 is none.", &snapshot.generation)?;
+        families.gauge(
+            "windrose_policy_generation",
+            "Number of the policy in force; 0 is none.",
+            &snapshot.generation,
+        )?;
         let is_ready = i64::from(snapshot.not_ready.is_none());
         families.gauge("windrose_policy_ready", "1 if this agent has put a policy in force.", &is_ready)?;
-        families.counter("windrose_policy_reloads", "Times that policy was put in force.", &snapshot.reloads)?;
+        families.counter(
+            "windrose_policy_reloads",
+            "Times that policy was put in force.",
+            &snapshot.reloads,
+        )?;
         families.counter(
             "windrose_policy_reload_failures",
             "Times that policy was refused, and the one in force stayed.",
@@ -278,10 +286,22 @@ impl Sample {
             "How long the policy in force took to write to the kernel.",
             &last(snapshot.apply),
         )?;
-        families.gauge("windrose_workloads", "Workloads of the policy in force.", &length(snapshot.counts.workloads))?;
+        families.gauge(
+            "windrose_workloads",
+            "Workloads of the policy in force.",
+            &length(snapshot.counts.workloads),
+        )?;
         families.gauge("windrose_policies", "Policies in force.", &length(snapshot.counts.policies))?;
-        families.gauge("windrose_policy_rules", "Rules of the policies in force.", &length(snapshot.counts.rules))?;
-        families.gauge("windrose_namespaces", "Namespaces of the policy in force.", &length(snapshot.counts.namespaces))
+        families.gauge(
+            "windrose_policy_rules",
+            "Rules of the policies in force.",
+            &length(snapshot.counts.rules),
+        )?;
+        families.gauge(
+            "windrose_namespaces",
+            "Namespaces of the policy in force.",
+            &length(snapshot.counts.namespaces),
+        )
     }
 
     fn kernel(&self, families: &mut Families<'_>) -> Result<(), fmt::Error> {
@@ -291,7 +311,11 @@ impl Sample {
             maps.iter().map(move |map| (Named("map", &map.0), value(map)))
         };
         families.gauges("windrose_map_entries", "Entries in a kernel map.", of(|map| map.1))?;
-        families.gauges("windrose_map_capacity_entries", "Entries that a kernel map has room for.", of(|map| map.2))?;
+        families.gauges(
+            "windrose_map_capacity_entries",
+            "Entries that a kernel map has room for.",
+            of(|map| map.2),
+        )?;
         families.counters(
             "windrose_program_runs",
             "Runs of a program while the kernel's statistics were on.",
@@ -300,7 +324,9 @@ impl Sample {
         families.counters(
             "windrose_program_run_seconds",
             "Time spent in a program while the kernel's statistics were on.",
-            self.programs.iter().map(|program| (Named("program", program.name), seconds(program.run_time_ns))),
+            self.programs
+                .iter()
+                .map(|program| (Named("program", program.name), seconds(program.run_time_ns))),
         )?;
         families.counter("windrose_events", "Events that were read from the kernel.", &self.events)?;
         families.counter(
@@ -364,6 +390,6 @@ mod tests {
         assert_eq!(buckets[1], (64e-6, 6));
         assert_eq!(buckets[2], (256e-6, 8));
         assert_eq!(buckets.last(), Some(&(f64::INFINITY, 16)));
-        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), counts.iter().sum());
+        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), counts.iter().sum::<u64>());
     }
 }

@@ -32,7 +32,11 @@ pub(super) struct Refusal {
 impl EncodeLabelSet for Refusal {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
         ends(encoder, self.source.as_deref(), self.destination.as_deref())?;
-        label(encoder, "reason", DropReason::try_from(self.reason).map_or("unknown_code", DropReason::as_str))?;
+        label(
+            encoder,
+            "reason",
+            DropReason::try_from(self.reason).map_or("unknown_code", DropReason::as_str),
+        )?;
         label(encoder, "policy", &self.policy)?;
         label(encoder, "rule", &self.rule)?;
         label(encoder, "protocol", &protocol_name(self.protocol))?;

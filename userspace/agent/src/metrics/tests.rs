@@ -34,9 +34,20 @@ fn sample() -> Sample {
     (row.rtt[5], row.rtt_sum_us, row.lifetime[10], row.lifetime_sum_ms) = (2, 90, 2, 3000);
     let edges = [
         (EdgeKey { source: web, destination: cart, port: 8080, protocol: 6, direction: 0 }, row),
-        (EdgeKey { source: web, destination: 0, port: 443, protocol: 17, direction: 1 }, EdgeRow { opened: 1, ..EdgeRow::ZERO }),
+        (
+            EdgeKey { source: web, destination: 0, port: 443, protocol: 17, direction: 1 },
+            EdgeRow { opened: 1, ..EdgeRow::ZERO },
+        ),
     ];
-    let refused = RefusalKey { workload: cart, peer_workload: 0, rule, direction: 0, reason: 2, audited: 0, protocol: 6 };
+    let refused = RefusalKey {
+        workload: cart,
+        peer_workload: 0,
+        rule,
+        direction: 0,
+        reason: 2,
+        audited: 0,
+        protocol: 6,
+    };
     let refusals = [(refused, 7), (RefusalKey { audited: 1, ..refused }, 1)];
     Sample {
         edges: edges::collect(&book, &edges, &[], &[]),
@@ -89,7 +100,8 @@ fn promtool_finds_nothing_to_say() {
     let text = render(sample(), Exposition::Classic).unwrap();
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let said = promtool.wait_with_output().unwrap();
-    let said_text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+    let said_text =
+        String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
     assert!(said.status.success() && said_text.is_empty(), "{said_text}");
 }
 

@@ -38,9 +38,23 @@ fn golden_connections_for_people() {
 
 #[test]
 fn golden_events_for_people() {
-    let base = Event { local: address(11), peer: address(66), local_port: 8080, peer_port: 50_000, protocol: 6, ..Event::ZERO };
+    let base = Event {
+        local: address(11),
+        peer: address(66),
+        local_port: 8080,
+        peer_port: 50_000,
+        protocol: 6,
+        ..Event::ZERO
+    };
     let refused = Event { kind: 2, verdict: 1, reason: 2, origin: 4, ..base };
-    let closed = Event { kind: 1, origin: 1, bytes_sent: 10, bytes_received: 4096, lifetime_ns: 2_500_000_000, ..base };
+    let closed = Event {
+        kind: 1,
+        origin: 1,
+        bytes_sent: 10,
+        bytes_received: 4096,
+        lifetime_ns: 2_500_000_000,
+        ..base
+    };
     let said: String = [refused, closed]
         .iter()
         .map(|event| event_line(&crate::record::event(event, &Book::default(), &Clock::now()), Paint::off()))
@@ -97,5 +111,8 @@ fn a_line_of_the_stream_is_an_event_or_a_loss() {
     let event = crate::record::event(&Event::ZERO, &Book::default(), &Clock::now());
     let text = serde_json::to_string(&Arc::new(event)).unwrap();
     assert!(matches!(serde_json::from_str(&text).unwrap(), Line::Event(_)));
-    assert!(matches!(serde_json::from_str(r#"{"kind":"lost","events":3}"#).unwrap(), Line::Lost { events: 3 }));
+    assert!(matches!(
+        serde_json::from_str(r#"{"kind":"lost","events":3}"#).unwrap(),
+        Line::Lost { events: 3 }
+    ));
 }

@@ -42,7 +42,13 @@ pub fn read(source: &Source, known: &[&str]) -> Result<Vec<Setting>, Vec<Fault>>
     if faults.is_refusal() { Err(faults.into_sorted()) } else { Ok(settings) }
 }
 
-fn flatten(reader: &mut Reader<'_>, node: &Node<'_>, above: &str, known: &[&str], settings: &mut Vec<Setting>) {
+fn flatten(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    above: &str,
+    known: &[&str],
+    settings: &mut Vec<Setting>,
+) {
     let mut here: Vec<&str> = known
         .iter()
         .filter_map(|key| key.strip_prefix(above))
@@ -50,7 +56,11 @@ fn flatten(reader: &mut Reader<'_>, node: &Node<'_>, above: &str, known: &[&str]
         .collect();
     here.dedup();
     let takes_any = here.contains(&"*");
-    let what = if above.is_empty() { "the configuration".to_owned() } else { format!("`{}`", above.trim_end_matches('.')) };
+    let what = if above.is_empty() {
+        "the configuration".to_owned()
+    } else {
+        format!("`{}`", above.trim_end_matches('.'))
+    };
     for entry in reader.entries(node, &what) {
         let key: &str = &entry.key.text;
         if !takes_any && !here.contains(&key) {
@@ -73,7 +83,10 @@ fn flatten(reader: &mut Reader<'_>, node: &Node<'_>, above: &str, known: &[&str]
                 place: reader.place(entry.value.mark),
             }),
             Value::List(_) | Value::Map(_) => {
-                reader.error(entry.value.mark, format!("`{path}` must be one value, not {}", entry.value.describe()));
+                reader.error(
+                    entry.value.mark,
+                    format!("`{path}` must be one value, not {}", entry.value.describe()),
+                );
             }
         }
     }

@@ -61,9 +61,8 @@ pub fn nearest(model: &Model, flow: &Flow, direction: Direction, denied_by: &Rul
     let mut nearest: Option<(u32, Near)> = None;
     let mut offer = |near: Near| {
         let weight = near.differences.iter().map(|difference| difference.weight).sum();
-        let is_nearer = nearest.as_ref().is_none_or(|(least, best)| {
-            (weight, &near.place) < (*least, &best.place)
-        });
+        let is_nearer =
+            nearest.as_ref().is_none_or(|(least, best)| (weight, &near.place) < (*least, &best.place));
         if is_nearer && !near.differences.is_empty() {
             nearest = Some((weight, near));
         }
@@ -160,8 +159,10 @@ fn offer_cluster(view: View<'_>, policy: &ClusterPolicy, reach: Reach<'_>, offer
                 if networks.iter().any(|network| network.contains(address)) {
                     return Vec::new();
                 }
-                let wanted: Vec<String> =
-                    networks.iter().map(|network| format!("{}/{}", network.address, network.length)).collect();
+                let wanted: Vec<String> = networks
+                    .iter()
+                    .map(|network| format!("{}/{}", network.address, network.length))
+                    .collect();
                 vec![differs("networks", wanted.join(" or "), address.to_string(), 3)]
             }
         })));
@@ -170,7 +171,12 @@ fn offer_cluster(view: View<'_>, policy: &ClusterPolicy, reach: Reach<'_>, offer
             && (policy.priority, policy.name.as_str(), index) > limit
         {
             let wanted = "to come before the rule that denies".to_owned();
-            differences.push(differs("order", wanted, format!("priority {}, rule {index}", policy.priority), 5));
+            differences.push(differs(
+                "order",
+                wanted,
+                format!("priority {}, rule {index}", policy.priority),
+                5,
+            ));
         }
         let rule_ref = RuleRef::Cluster { policy: policy.name.clone(), direction: view.direction, index };
         offer(Near { rule: rule_ref, place: rule.place.clone(), differences });
@@ -179,13 +185,20 @@ fn offer_cluster(view: View<'_>, policy: &ClusterPolicy, reach: Reach<'_>, offer
 
 /// The alternative with the least to change; the first of equals.
 fn least(alternatives: impl Iterator<Item = Vec<Difference>>) -> Vec<Difference> {
-    alternatives.min_by_key(|differences| differences.iter().map(|d| d.weight).sum::<u32>()).unwrap_or_default()
+    alternatives
+        .min_by_key(|differences| differences.iter().map(|d| d.weight).sum::<u32>())
+        .unwrap_or_default()
 }
 
 fn workload_differs(view: View<'_>, namespaces: &Selector, pods: &Selector) -> Vec<Difference> {
     let Some(peer) = view.peer_workload() else {
         let wanted = format!("a workload with {} in a namespace with {}", wanted(pods), wanted(namespaces));
-        return vec![differs("podSelector", wanted, format!("{}, which is no workload", view.peer().address), 6)];
+        return vec![differs(
+            "podSelector",
+            wanted,
+            format!("{}, which is no workload", view.peer().address),
+            6,
+        )];
     };
     let labels = namespace_labels(view.model, peer);
     let mut differences = labels_differ("namespaceSelector", 2, namespaces, labels);
@@ -200,9 +213,10 @@ fn namespace_labels<'a>(model: &'a Model, workload: &Workload) -> &'a Labels {
 }
 
 fn labels_differ(field: &'static str, weight: u32, selector: &Selector, labels: &Labels) -> Vec<Difference> {
-    let unmet = selector.requirements.iter().filter(|requirement| {
-        !Selector { requirements: vec![(*requirement).clone()] }.matches(labels)
-    });
+    let unmet = selector
+        .requirements
+        .iter()
+        .filter(|requirement| !Selector { requirements: vec![(*requirement).clone()] }.matches(labels));
     unmet
         .map(|requirement| {
             let key = key(requirement);
@@ -243,11 +257,12 @@ fn port_differs(view: View<'_>, port: &PortMatch) -> Vec<Difference> {
         }
     };
     let found = || flow.destination_port.to_string();
+    let has_port = MATCHED.contains(&flow.protocol);
     match port {
         PortMatch::Any { protocol } => protocol_differs(*protocol),
         PortMatch::Range { protocol, first, last } => {
             protocol_differs(*protocol);
-            if !(*first..=*last).contains(&flow.destination_port) {
+            if has_port && !(*first..=*last).contains(&flow.destination_port) {
                 let wanted = if first == last { first.to_string() } else { format!("{first}-{last}") };
                 differences.push(differs("port", wanted, found(), 1));
             }
@@ -261,17 +276,13 @@ fn port_differs(view: View<'_>, port: &PortMatch) -> Vec<Difference> {
                 let is_meant = |protocol: &Option<Protocol>, of| protocol.is_none_or(|wanted| wanted == of);
                 workload.ports.iter().find(|port| port.name == *name && is_meant(protocol, port.protocol))
             });
-            match named {
-                Some(named) => {
-                    protocol_differs(named.protocol);
-                    if named.port != flow.destination_port {
-                        differences.push(differs("port", format!("{name} ({})", named.port), found(), 1));
-                    }
-                }
-                None => {
-                    let wanted = format!("{name} (a port that the destination does not name)");
-                    differences.push(differs("port", wanted, found(), 2));
-                }
+            let Some(named) = named else {
+                let wanted = format!("{name} (a port that the destination does not name)");
+                return vec![differs("port", wanted, found(), 2)];
+            };
+            protocol_differs(named.protocol);
+            if has_port && named.port != flow.destination_port {
+                differences.push(differs("port", format!("{name} ({})", named.port), found(), 1));
             }
         }
     }
