@@ -101,6 +101,7 @@ impl Props {
             }
             Act::Ping { to, bytes, patience_ms } => raw::ping(to, bytes, patience_ms),
             Act::SendRaw { protocol, to, bytes } => raw::send(protocol, to, bytes),
+            Act::SendPacket { to, packet } => raw::send_packet(to, &packet),
             Act::Join { processes } => fs::write(processes, "0").map(|()| 0),
         }
     }

@@ -131,6 +131,11 @@ impl Actor {
         [self.v4(port), self.v6(port)]
     }
 
+    /// The path of its cgroup below the root.
+    pub fn cgroup(&self) -> &str {
+        &self.place.cgroup
+    }
+
     /// The process.
     pub fn process(&self) -> u32 {
         self.process.id()

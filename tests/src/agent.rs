@@ -92,22 +92,32 @@ impl Agent {
     pub fn apply(&mut self, policy: &str) -> Result<()> {
         let before = self.generation()?;
         self.write(policy)?;
+        // A generation alone does not tell which: what was written before may be read twice.
         let applied = wait::until_true("the new policy is in force", Duration::from_secs(20), || {
-            Ok(self.generation()? > before)
+            Ok(self.generation()? > before && self.knows_round()?)
         });
         applied.with_context(|| format!("its log:\n{}", self.log()))
     }
 
     /// Writes a policy that is to be refused, and waits until the counter of failures has grown.
     pub fn apply_refused(&mut self, policy: &str) -> Result<()> {
-        let failures = |agent: &Self| Ok::<_, anyhow::Error>(agent.metrics()?.sum(RELOAD_FAILURES, &[]));
+        let failures = |agent: &Self| {
+            let status = agent.json("/status")?;
+            status["reload_failures"].as_u64().with_context(|| format!("no reload_failures in {status}"))
+        };
         let before = failures(self)?;
-        let generation = self.generation()?;
         self.write(policy)?;
         wait::until_true("the refusal is counted", Duration::from_secs(20), || Ok(failures(self)? > before))
             .with_context(|| format!("its log:\n{}", self.log()))?;
-        ensure!(self.generation()? == generation, "a refused policy changed the generation");
+        ensure!(!self.knows_round()?, "a refused policy is in force");
         Ok(())
+    }
+
+    /// Whether the policy in force is the one that was written last, by its marker.
+    fn knows_round(&self) -> Result<bool> {
+        let marker = format!("harness/round-{}", self.round);
+        let (status, _) = self.get(&format!("/explain?from={marker}&to={marker}&port=1"))?;
+        Ok(status == 200)
     }
 
     /// Writes the policy file as one change: readers see all of the old or all of the new.
@@ -115,11 +125,11 @@ impl Agent {
         policy.clone_into(&mut self.policy);
         self.round += 1;
         let mut text = policy.trim_start_matches('\n').to_owned();
-        // Its label differs each time: no change is ever without a difference.
+        // Its name differs each time: it tells which policy is in force.
         let marker = serde_json::json!({
             "apiVersion": "windrose.dev/v1alpha1",
             "kind": "Workload",
-            "metadata": {"name": "marker", "namespace": "harness", "labels": {"round": self.round.to_string()}},
+            "metadata": {"name": format!("round-{}", self.round), "namespace": "harness"},
             "spec": {"addresses": ["10.77.255.254"]},
         });
         let documents = self.stage.documents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,6 +170,11 @@ impl Agent {
     /// `GET path`.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
         admin::get(&self.stage.host, path)
+    }
+
+    /// `GET path`, to be read as it comes.
+    pub fn open(&self, path: &str) -> Result<std::net::TcpStream> {
+        admin::open(&self.stage.host, path)
     }
 
     /// `GET path` as JSON.
@@ -250,9 +265,6 @@ impl Agent {
         Ok(links)
     }
 }
-
-/// The counter of policies that were refused.
-pub const RELOAD_FAILURES: &str = "windrose_policy_reload_failures_total";
 
 /// A list that may be wrapped in an object.
 fn rows(answer: Value) -> Result<Vec<Value>> {

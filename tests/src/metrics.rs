@@ -12,6 +12,11 @@ impl Metrics {
         Self { text }
     }
 
+    /// The lines of samples whose names begin so.
+    pub fn lines(&self, name: &str) -> String {
+        self.text.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>().join("\n")
+    }
+
     /// The text.
     pub fn text(&self) -> &str {
         &self.text

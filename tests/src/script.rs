@@ -165,6 +165,13 @@ pub enum Act {
         /// Payload.
         bytes: usize,
     },
+    /// Send a whole IP packet, header and all.
+    SendPacket {
+        /// Whither; the port means nothing.
+        to: SocketAddr,
+        /// The packet.
+        packet: Vec<u8>,
+    },
     /// Move into a cgroup.
     Join {
         /// Its `cgroup.procs`.

@@ -54,6 +54,7 @@ pub struct Role {
     ports: Vec<Value>,
     kind: Kind,
     number: u8,
+    v4: Option<Ipv4Addr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +138,7 @@ impl World {
     fn role(&self, name: &str, kind: Kind) -> Role {
         let number = self.stage.next.fetch_add(1, Ordering::SeqCst);
         let stage = Arc::clone(&self.stage);
-        Role { stage, name: name.to_owned(), labels: json!({}), ports: Vec::new(), kind, number }
+        Role { stage, name: name.to_owned(), labels: json!({}), ports: Vec::new(), kind, number, v4: None }
     }
 }
 
@@ -168,9 +169,18 @@ impl Role {
         self
     }
 
+    /// Gives it this address within 10.77.0.0/16 instead of the next one.
+    pub fn address(mut self, v4: Ipv4Addr) -> Self {
+        self.v4 = Some(v4);
+        self
+    }
+
     /// The address it will have.
     pub fn v4(&self) -> Ipv4Addr {
-        if self.is_on_host() { HOST_V4 } else { Ipv4Addr::new(10, 77, 0, self.number) }
+        if self.is_on_host() {
+            return HOST_V4;
+        }
+        self.v4.unwrap_or(Ipv4Addr::new(10, 77, 0, self.number))
     }
 
     /// The other address it will have.

@@ -4,11 +4,56 @@ use std::process::ExitCode;
 
 use windrose_tests::trial;
 
+#[path = "netns/accounting.rs"]
+mod accounting;
+#[path = "netns/audit.rs"]
+mod audit;
+#[path = "netns/blocks.rs"]
+mod blocks;
+#[path = "netns/cluster.rs"]
+mod cluster;
+#[path = "netns/egress.rs"]
+mod egress;
 #[path = "netns/harness.rs"]
 mod harness;
+#[path = "netns/host.rs"]
+mod host;
+#[path = "netns/ingress.rs"]
+mod ingress;
+#[path = "netns/packets.rs"]
+mod packets;
+#[path = "netns/pair.rs"]
+mod pair;
+#[path = "netns/ports.rs"]
+mod ports;
+#[path = "netns/reload.rs"]
+mod reload;
+#[path = "netns/selectors.rs"]
+mod selectors;
+#[path = "netns/start.rs"]
+mod start;
+#[path = "netns/state.rs"]
+mod state;
+#[path = "netns/survival.rs"]
+mod survival;
 
 fn main() -> ExitCode {
-    let mut tests = Vec::new();
-    tests.extend(harness::tests());
-    trial::run(tests, &[])
+    let tests = [
+        accounting::tests(),
+        audit::tests(),
+        blocks::tests(),
+        cluster::tests(),
+        egress::tests(),
+        harness::tests(),
+        host::tests(),
+        ingress::tests(),
+        packets::tests(),
+        ports::tests(),
+        reload::tests(),
+        selectors::tests(),
+        start::tests(),
+        state::tests(),
+        survival::tests(),
+    ];
+    trial::run(tests.concat(), &[])
 }

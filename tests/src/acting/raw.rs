@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::Done;
+use crate::wire::checksum;
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
@@ -36,6 +37,14 @@ pub(super) fn listen(received: &Arc<AtomicU64>, protocol: u8, is_v6: bool) -> Do
 pub(super) fn send(protocol: u8, to: SocketAddr, bytes: usize) -> Done {
     let socket = open(to.is_ipv6(), protocol)?;
     socket.send_to(&vec![0x5a; bytes], &without_port(to)).map(|size| size as u64)
+}
+
+/// Sends a packet that brings its own IP header.
+pub(super) fn send_packet(to: SocketAddr, packet: &[u8]) -> Done {
+    /// `IPPROTO_RAW`: the header is the sender's, in both families (raw(7), RFC 3542 section 3).
+    const RAW: u8 = 255;
+    let socket = open(to.is_ipv6(), RAW)?;
+    socket.send_to(packet, &without_port(to)).map(|size| size as u64)
 }
 
 /// A raw v6 socket takes the port for a protocol number.
@@ -73,16 +82,4 @@ pub(super) fn ping(to: SocketAddr, bytes: usize, patience_ms: u64) -> Done {
             return Ok(bytes as u64);
         }
     }
-}
-
-/// RFC 1071.
-fn checksum(packet: &[u8]) -> u16 {
-    let mut sum: u32 = 0;
-    for pair in packet.chunks(2) {
-        sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(0)
 }

@@ -1,0 +1,122 @@
+//! Packets that no socket would send: IP options, extension headers, fragments made by hand.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use windrose_tests::actor::{Actor, PATIENCE};
+use windrose_tests::agent::Agent;
+use windrose_tests::policy::network;
+use windrose_tests::script::{Act, Protocol};
+use windrose_tests::tests;
+use windrose_tests::wait;
+use windrose_tests::wire::{self, V4};
+
+use crate::pair::{OTHER, PORT, Pair};
+
+tests![
+    options_and_extension_headers_hide_no_port,
+    fragments_follow_the_verdict_of_their_first,
+    a_packet_with_too_many_headers_is_dropped,
+];
+
+const POLICY: &str =
+    "podSelector: {matchLabels: {app: cart}}, ingress: [{ports: [{port: 8080, protocol: UDP}]}]";
+
+/// Sends packets and says whether a datagram reached cart's server at a port.
+fn arrives(sender: &Actor, pair: &Pair, to: SocketAddr, packets: &[Vec<u8>]) -> Result<bool> {
+    let before = pair.cart.received(Protocol::Udp, to.port())?;
+    for packet in packets {
+        sender.must(Act::SendPacket { to, packet: packet.clone() })?;
+    }
+    let arrived = || Ok(pair.cart.received(Protocol::Udp, to.port())? > before);
+    Ok(wait::until_true("it arrives", Duration::from_millis(300), arrived).is_ok())
+}
+
+fn v4s(from: SocketAddr, to: SocketAddr) -> Result<(Ipv4Addr, Ipv4Addr)> {
+    let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else { bail!("not v4") };
+    Ok((*from.ip(), *to.ip()))
+}
+
+fn v6s(from: SocketAddr, to: SocketAddr) -> Result<(Ipv6Addr, Ipv6Addr)> {
+    let (SocketAddr::V6(from), SocketAddr::V6(to)) = (from, to) else { bail!("not v6") };
+    Ok((*from.ip(), *to.ip()))
+}
+
+fn options_and_extension_headers_hide_no_port() -> Result<()> {
+    let pair = Pair::new()?;
+    let outside = pair.world.outsider("outside").start()?;
+    let _agent = Agent::start(&pair.world, &network("shop/cart", POLICY))?;
+    // No-operations, and a record of one route (RFC 791, section 3.1).
+    let options: [&[u8]; 3] = [&[], &[1, 1, 1, 1], &[7, 7, 4, 0, 0, 0, 0, 0]];
+    for (port, is_open) in [(PORT, true), (OTHER, false)] {
+        let (from, to) = (outside.v4(4000), pair.cart.v4(port));
+        for options in options {
+            let (source, destination) = v4s(from, to)?;
+            let header = V4 { options, ..V4::default() };
+            let packet = wire::v4(source, destination, header, &wire::udp(from, to, b"hello"));
+            ensure!(arrives(&outside, &pair, to, &[packet])? == is_open, "port {port}, options {options:?}");
+        }
+        let (from, to) = (outside.v6(4000), pair.cart.v6(port));
+        for headers in 0..=3 {
+            let (source, destination) = v6s(from, to)?;
+            let datagram = wire::udp(from, to, b"hello");
+            let packet = wire::v6_behind_options(source, destination, headers, &datagram);
+            ensure!(arrives(&outside, &pair, to, &[packet])? == is_open, "port {port}, {headers} headers");
+        }
+    }
+    Ok(())
+}
+
+fn fragments_follow_the_verdict_of_their_first() -> Result<()> {
+    let pair = Pair::new()?;
+    let outside = pair.world.outsider("outside").start()?;
+    let _agent = Agent::start(&pair.world, &network("shop/cart", POLICY))?;
+    for (port, is_open) in [(PORT, true), (OTHER, false)] {
+        let (from, to) = (outside.v4(4000), pair.cart.v4(port));
+        let (source, destination) = v4s(from, to)?;
+        let datagram = wire::udp(from, to, &[0x5a; 1000]);
+        let piece = |offset: u16, end: usize| {
+            let has_more = end < datagram.len();
+            let header = V4 { has_more, offset, identification: port, ..V4::default() };
+            wire::v4(source, destination, header, &datagram[usize::from(offset)..end])
+        };
+        let pieces = [piece(0, 8), piece(8, 504), piece(504, datagram.len())];
+        ensure!(arrives(&outside, &pair, to, &pieces)? == is_open, "port {port}, v4 fragments");
+        ensure!(!arrives(&outside, &pair, to, &pieces[1..])?, "later fragments arrived alone");
+
+        let (from, to) = (outside.v6(4000), pair.cart.v6(port));
+        let (source, destination) = v6s(from, to)?;
+        let datagram = wire::udp(from, to, &[0x5a; 1000]);
+        let piece = |offset: u16, end: usize| {
+            let has_more = end < datagram.len();
+            wire::v6_fragment(source, destination, offset, has_more, &datagram[usize::from(offset)..end])
+        };
+        let pieces = [piece(0, 504), piece(504, datagram.len())];
+        ensure!(arrives(&outside, &pair, to, &pieces)? == is_open, "port {port}, v6 fragments");
+    }
+    Ok(())
+}
+
+fn a_packet_with_too_many_headers_is_dropped() -> Result<()> {
+    let pair = Pair::new()?;
+    let outside = pair.world.outsider("outside").start()?;
+    let mut agent = Agent::start(&pair.world, "")?;
+    let (from, to) = (outside.v6(4000), pair.cart.v6(PORT));
+    let (source, destination) = v6s(from, to)?;
+    let packet = wire::v6_behind_options(source, destination, 12, &wire::udp(from, to, b"hello"));
+    agent.apply(&network("shop/cart", POLICY))?;
+    ensure!(!arrives(&outside, &pair, to, std::slice::from_ref(&packet))?, "it arrived");
+    wait::until_true("it is counted with its reason", PATIENCE, || {
+        let metrics = agent.metrics()?;
+        Ok(metrics.sum("windrose_connections_refused_total", &[("reason", "unparsable")]) > 0.0)
+    })
+    .with_context(|| {
+        agent.metrics().map(|metrics| metrics.lines("windrose_connections_refused")).unwrap_or_default()
+    })?;
+    // The kernel alone would have delivered it.
+    agent.kill()?;
+    agent.detach()?;
+    ensure!(arrives(&outside, &pair, to, &[packet])?, "it does not arrive without policy either");
+    Ok(())
+}
