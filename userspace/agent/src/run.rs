@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use windrose_datapath::{Datapath, Machine, Pins};
 use windrose_policy::tables::Settings;
@@ -77,12 +77,17 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the tasks")?;
+    // Dropped when the thread ends, by a panic, too.
+    let (alive, enforcer_ended) = oneshot::channel::<()>();
     let thread = thread::Builder::new()
         .name("enforcer".to_owned())
-        .spawn(move || enforcer.run(&waiting))
+        .spawn(move || {
+            let _alive = alive;
+            enforcer.run(&waiting);
+        })
         .context("cannot start the enforcer")?;
     let reader = Reader::start(ring, Arc::clone(&agent))?;
-    let served = serve(&runtime, &agent, listener, &pins);
+    let served = serve(&runtime, &agent, listener, &pins, enforcer_ended);
     // Order: nothing new is accepted (above), then the last policy is finished, then events are
     // left to the next agent, then blocking calls end. Programs, links and maps stay.
     let _ = agent.stop();
@@ -118,7 +123,13 @@ fn listen(config: &Config) -> Result<TcpListener> {
     Ok(listener)
 }
 
-fn serve(runtime: &Runtime, agent: &Arc<Agent>, listener: TcpListener, pins: &Pins) -> Result<()> {
+fn serve(
+    runtime: &Runtime,
+    agent: &Arc<Agent>,
+    listener: TcpListener,
+    pins: &Pins,
+    enforcer_ended: oneshot::Receiver<()>,
+) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
@@ -129,6 +140,7 @@ fn serve(runtime: &Runtime, agent: &Arc<Agent>, listener: TcpListener, pins: &Pi
 
         let ended = tokio::select! {
             ended = until_signal(agent) => ended,
+            _ = enforcer_ended => Err(anyhow!("the enforcer has ended")),
             ended = &mut answers => flatten(ended),
             ended = &mut house => flatten(ended).map(|ended| match ended {
                 Ended::Stopped => {}

@@ -8,6 +8,7 @@ use crate::snapshot::{Counts, Reload};
 
 /// What the data path needs of the kernel, and has when it is open: it refuses to load without.
 const FEATURES: &[&str] = &[
+    "bpf timers",
     "btf",
     "cgroup connect and sendmsg hooks",
     "cgroup packet hooks",
@@ -16,7 +17,8 @@ const FEATURES: &[&str] = &[
     "ring buffer",
     "sock_ops",
     "socket storage and its iterator",
-    "sock_destroy",
+    "sock_destroy of inet_diag",
+    "tcp iterator",
 ];
 
 /// The answer.
