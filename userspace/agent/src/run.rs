@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use windrose_datapath::{Datapath, Machine, Pins};
@@ -64,8 +64,9 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     };
     let mut enforcer = Enforcer::new(Arc::clone(&agent), policy, watch);
     let reload = enforcer.start(read);
-    if !reload.ok && !has_pins {
-        // A policy that does not fit, for one: what `open` has pinned enforces nothing.
+    if !reload.ok && agent.datapath().generation() == 0 {
+        // A policy that does not fit, for one, or pins of a start that was cut short: they enforce
+        // nothing.
         pins.remove().context("cannot remove what was pinned")?;
         return Err(Refused { what: "policy", faults: reload.faults }.into());
     }
@@ -135,11 +136,13 @@ fn serve(
         let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
         let mut answers = tokio::spawn(admin::serve(listener, Arc::clone(agent), stopped.clone()));
         let mut house = tokio::spawn(housekeeping::keep(Arc::clone(agent), pins.clone(), stopped));
+        // Before anybody is told that the agent is ready: unhandled, SIGHUP would end it.
+        let mut signals = Signals::new()?;
         notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(admin = %agent.config.admin, "ready to answer");
 
         let ended = tokio::select! {
-            ended = until_signal(agent) => ended,
+            () = signals.terminated(agent) => Ok(()),
             _ = enforcer_ended => Err(anyhow!("the enforcer has ended")),
             ended = &mut answers => flatten(ended),
             ended = &mut house => flatten(ended).map(|ended| match ended {
@@ -160,18 +163,33 @@ fn serve(
     })
 }
 
-/// Waits for SIGTERM or SIGINT; SIGHUP reads the policy again.
-async fn until_signal(agent: &Agent) -> Result<()> {
-    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {
-                agent.trigger(Trigger::Signal);
+/// The signals that the agent handles.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let on = |kind, name| signal(kind).with_context(|| format!("cannot wait for {name}"));
+        Ok(Self {
+            hangup: on(SignalKind::hangup(), "SIGHUP")?,
+            terminate: on(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: on(SignalKind::interrupt(), "SIGINT")?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; SIGHUP reads the policy again.
+    async fn terminated(&mut self, agent: &Agent) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    agent.trigger(Trigger::Signal);
+                }
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
             }
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
         }
     }
 }

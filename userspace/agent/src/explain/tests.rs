@@ -85,3 +85,36 @@ fn ends_without_a_common_family_are_refused() {
     let why = ask("fd77::1", "203.0.113.9", Some(1), "TCP").unwrap_err();
     assert_eq!(why, "the two ends have no addresses of one family");
 }
+
+#[test]
+fn an_accept_behind_the_rule_that_denies_is_named_with_its_order() {
+    let text = "
+apiVersion: windrose.dev/v1alpha1
+kind: Workload
+metadata: {name: w, namespace: a}
+spec: {addresses: [10.0.0.1]}
+---
+apiVersion: windrose.dev/v1alpha1
+kind: Workload
+metadata: {name: v, namespace: a}
+spec: {addresses: [10.0.0.2]}
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: c}
+spec:
+  tier: Admin
+  priority: 1
+  subject: {namespaces: {}}
+  ingress:
+    - {action: Deny, from: [{namespaces: {}}]}
+    - {action: Accept, from: [{namespaces: {}}]}
+";
+    let source = source::Source { name: "order.yaml".to_owned(), text: text.to_owned() };
+    let model = source::parse(&[source]).unwrap().model;
+    let question = Question::parse("a/w", "a/v", Some(1), "TCP").unwrap();
+    let near = explain(&model, &question, &[], false).unwrap().ingress.nearest.unwrap();
+    assert_eq!(near.rule.index, Some(1));
+    let fields: Vec<&str> = near.differences.iter().map(|difference| difference.field.as_str()).collect();
+    assert_eq!(fields, ["order"]);
+}
