@@ -8,7 +8,7 @@ use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use windrose_abi::codes::protocol;
 use windrose_abi::{ConnectionRow, Direction, DropReason, OriginKey, Phase, RefusalKey, Verdict};
-use windrose_engine::packet::{TCP_ACK, TCP_SYN};
+use windrose_engine::packet::{TCP_ACK, TCP_RST, TCP_SYN};
 use windrose_engine::{Bytes, Kind, Packet, packet};
 
 use crate::account::{self, Count};
@@ -125,8 +125,18 @@ fn sent_by_tcp(skb: *mut __sk_buff, sk: *mut bpf_sock) -> i32 {
             }
             of_connection(sk, &tables)
         }
-        _ => of_connection(sk, &tables),
+        _ => match of_connection(sk, &tables) {
+            // The reset of a connection that is ended late, or its peer would never learn of it.
+            DROP if is_reset(skb) => PASS,
+            verdict => verdict,
+        },
     }
+}
+
+#[inline(never)]
+fn is_reset(skb: *mut __sk_buff) -> bool {
+    let mut parsed = Packet::EMPTY;
+    parse_at(skb, 0, &mut parsed) && parsed.tcp_flags & TCP_RST != 0
 }
 
 #[inline(never)]
