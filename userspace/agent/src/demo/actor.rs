@@ -16,9 +16,6 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-/// So long a client waits for an answer. On this stage one comes in less than a millisecond.
-const PATIENCE: Duration = Duration::from_millis(700);
-
 /// Between two requests on a held connection.
 const BEAT: Duration = Duration::from_millis(20);
 
@@ -31,6 +28,9 @@ pub(crate) struct Args {
     /// The cgroup to enter before anything else, as a folder.
     #[arg(long)]
     cgroup: PathBuf,
+    /// So long a client waits for an answer.
+    #[arg(long, default_value_t = 5_000)]
+    patience_ms: u64,
     #[command(subcommand)]
     act: Act,
 }
@@ -113,12 +113,13 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let procs = args.cgroup.join("cgroup.procs");
     fs::write(&procs, "0").with_context(|| format!("cannot enter the cgroup: {}", procs.display()))?;
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
+    let patience = Duration::from_millis(args.patience_ms);
     runtime.block_on(async {
         match args.act {
             Act::Serve { name } => serve(&name).await,
-            Act::Get { to, from } => say(&outcome(get(to, from)).await),
-            Act::Ask { to } => say(&outcome(ask(to)).await),
-            Act::Hold { to } => hold(to).await,
+            Act::Get { to, from } => say(&outcome(get(to, from), patience).await),
+            Act::Ask { to } => say(&outcome(ask(to), patience).await),
+            Act::Hold { to } => hold(to, patience).await,
         }
     })
 }
@@ -247,9 +248,9 @@ async fn ask(to: SocketAddr) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
-async fn outcome(request: impl Future<Output = io::Result<String>>) -> Outcome {
+async fn outcome(request: impl Future<Output = io::Result<String>>, patience: Duration) -> Outcome {
     let start = Instant::now();
-    match timeout(PATIENCE, request).await {
+    match timeout(patience, request).await {
         Ok(Ok(text)) => {
             let elapsed_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
             Outcome::Answered { text, elapsed_us }
@@ -271,8 +272,8 @@ fn end_of_input() -> oneshot::Receiver<()> {
     told
 }
 
-async fn hold(to: SocketAddr) -> Result<()> {
-    let mut stream = match timeout(PATIENCE, connect(to, None)).await {
+async fn hold(to: SocketAddr, patience: Duration) -> Result<()> {
+    let mut stream = match timeout(patience, connect(to, None)).await {
         Ok(connected) => connected.context("cannot connect")?,
         Err(_) => bail!("cannot connect: no answer"),
     };
@@ -280,7 +281,7 @@ async fn hold(to: SocketAddr) -> Result<()> {
     let mut requests = 0;
     loop {
         let path = format!("/{requests}");
-        let error = match timeout(2 * PATIENCE, exchange(&mut stream, to, &path)).await {
+        let error = match timeout(patience, exchange(&mut stream, to, &path)).await {
             Ok(Ok((_, body))) if body.ends_with(&path) => None,
             Ok(Ok((_, body))) => Some(format!("`{body}` does not answer {path}")),
             Ok(Err(error)) => Some(error.to_string()),

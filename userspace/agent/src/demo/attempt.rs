@@ -1,6 +1,7 @@
 //! One attempt of one host to reach another, and what must become of it.
 
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -8,6 +9,12 @@ use super::actor::Outcome;
 use super::players;
 use super::stage::Stage;
 use crate::record::EventView;
+
+/// An answer comes in less than a millisecond; on a machine that is busy with other things, in so long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Silence that has lasted so long is taken for silence.
+const SILENCE: Duration = Duration::from_millis(700);
 
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +73,13 @@ impl Attempt {
 
     /// Makes it; what became of it, if it is what must.
     pub(super) fn make(&self, stage: &Stage) -> Result<Outcome> {
+        let patience = match self.expected {
+            Expected::Answer | Expected::Refusal => PATIENCE,
+            Expected::Silence => SILENCE,
+        };
         let outcome = match self.protocol {
-            Protocol::Http => players::get(stage, self.source, self.to, self.from)?,
-            Protocol::Udp => players::ask(stage, self.source, self.to)?,
+            Protocol::Http => players::get(stage, self.source, self.to, self.from, patience)?,
+            Protocol::Udp => players::ask(stage, self.source, self.to, patience)?,
         };
         let is_expected = match (&outcome, self.expected) {
             (Outcome::Answered { .. }, Expected::Answer)

@@ -89,8 +89,15 @@ impl Server {
 }
 
 /// One HTTP request on a new connection.
-pub(super) fn get(stage: &Stage, host: &str, to: &str, from: Option<&str>) -> Result<Outcome> {
-    let mut arguments = vec!["get", to];
+pub(super) fn get(
+    stage: &Stage,
+    host: &str,
+    to: &str,
+    from: Option<&str>,
+    patience: Duration,
+) -> Result<Outcome> {
+    let patience = patience.as_millis().to_string();
+    let mut arguments = vec!["--patience-ms", &patience, "get", to];
     if let Some(from) = from {
         arguments.extend(["--from", from]);
     }
@@ -98,8 +105,9 @@ pub(super) fn get(stage: &Stage, host: &str, to: &str, from: Option<&str>) -> Re
 }
 
 /// One datagram and its answer.
-pub(super) fn ask(stage: &Stage, host: &str, to: &str) -> Result<Outcome> {
-    Player::enter(stage, host, &["ask", to])?.must_hear()
+pub(super) fn ask(stage: &Stage, host: &str, to: &str, patience: Duration) -> Result<Outcome> {
+    let patience = patience.as_millis().to_string();
+    Player::enter(stage, host, &["--patience-ms", &patience, "ask", to])?.must_hear()
 }
 
 /// A connection that is kept busy.
