@@ -1,7 +1,8 @@
 //! A world of a test's own: a host with a bridge, and actors on it in network namespaces and cgroups.
 //!
-//! The host is a network namespace too, so that worlds can use the same addresses at the same time
-//! and the agent's admin address is nobody else's.
+//! The host is a network namespace too, so that the agent's admin address is nobody else's. Worlds
+//! of one process have different addresses all the same: what the kernel answers in the name of an
+//! address (a ping's reply) is judged by that address, by every agent of the machine.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -20,12 +21,6 @@ use crate::netns::Namespace;
 /// What names of worlds begin with; the process and a number follow.
 pub const PREFIX: &str = "windrose-test-";
 
-/// The host's address on the bridge.
-pub const HOST_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-
-/// Its other address there.
-pub const HOST_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
-
 /// What must outlive every actor: the host, the cgroup above theirs, a folder.
 #[derive(Debug)]
 pub struct Stage {
@@ -36,6 +31,7 @@ pub struct Stage {
     // Removed with the stage, and those of the actors with it.
     _cgroup: Cgroup,
     next: AtomicU8,
+    subnet: u8,
 }
 
 /// A world; everything in it ends with it and its actors.
@@ -75,12 +71,16 @@ impl World {
     /// An empty one.
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let name = format!("{PREFIX}{}-{}", process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+        let number = NEXT.fetch_add(1, Ordering::SeqCst);
+        let name = format!("{PREFIX}{}-{number}", process::id());
+        // 10.77.0 and 10.77.1 are left to those who choose addresses themselves.
+        let subnet = u8::try_from(2 + number % 250).unwrap_or(u8::MAX);
+        let (v4, v6) = (host_v4(subnet), host_v6(subnet));
         let host = Namespace::new()?;
         host.ip(&format!(
             "link add br0 type bridge mcast_snooping 0\n\
-             addr add {HOST_V4}/16 dev br0\n\
-             addr add {HOST_V6}/64 dev br0 nodad\n\
+             addr add {v4}/16 dev br0\n\
+             addr add {v6}/64 dev br0 nodad\n\
              link set br0 up\n"
         ))?;
         let folder = std::env::temp_dir().join(&name);
@@ -96,8 +96,14 @@ impl World {
                 documents: Mutex::default(),
                 _cgroup: cgroup,
                 next: AtomicU8::new(10),
+                subnet,
             }),
         })
+    }
+
+    /// The host's addresses.
+    pub fn host(&self) -> (Ipv4Addr, Ipv6Addr) {
+        (host_v4(self.stage.subnet), host_v6(self.stage.subnet))
     }
 
     /// What an agent is started on.
@@ -178,17 +184,17 @@ impl Role {
     /// The address it will have.
     pub fn v4(&self) -> Ipv4Addr {
         if self.is_on_host() {
-            return HOST_V4;
+            return host_v4(self.stage.subnet);
         }
-        self.v4.unwrap_or(Ipv4Addr::new(10, 77, 0, self.number))
+        self.v4.unwrap_or(Ipv4Addr::new(10, 77, self.stage.subnet, self.number))
     }
 
     /// The other address it will have.
     pub fn v6(&self) -> Ipv6Addr {
         if self.is_on_host() {
-            return HOST_V6;
+            return host_v6(self.stage.subnet);
         }
-        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(self.number))
+        Ipv6Addr::new(0xfd77, 0, 0, u16::from(self.stage.subnet), 0, 0, 0, u16::from(self.number))
     }
 
     fn is_on_host(&self) -> bool {
@@ -246,6 +252,7 @@ impl Role {
         let namespace = Namespace::new()?;
         let Self { number, .. } = self;
         let (v4, v6) = (self.v4(), self.v6());
+        let (via4, via6) = (host_v4(self.stage.subnet), host_v6(self.stage.subnet));
         self.stage.host.ip(&format!(
             "link add veth{number} type veth peer name eth0 netns {}\n\
              link set veth{number} master br0 up\n",
@@ -255,9 +262,17 @@ impl Role {
             "addr add {v4}/16 dev eth0\n\
              addr add {v6}/64 dev eth0 nodad\n\
              link set eth0 up\n\
-             route add default via {HOST_V4}\n\
-             route add default via {HOST_V6}\n"
+             route add default via {via4}\n\
+             route add default via {via6}\n"
         ))?;
         Ok(namespace)
     }
+}
+
+fn host_v4(subnet: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, subnet, 1)
+}
+
+fn host_v6(subnet: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd77, 0, 0, u16::from(subnet), 0, 0, 0, 1)
 }

@@ -5,7 +5,7 @@ use windrose_tests::agent::Agent;
 use windrose_tests::policy::{isolate, network};
 use windrose_tests::script::Protocol;
 use windrose_tests::tests;
-use windrose_tests::world::{HOST_V4, HOST_V6, World};
+use windrose_tests::world::World;
 
 use crate::pair::{PORT, Pair};
 
@@ -35,7 +35,8 @@ fn the_host_is_no_way_out() -> Result<()> {
     let host = pair.world.prober().start()?;
     host.serve(PORT)?;
     let _agent = Agent::start(&pair.world, &isolate("shop"))?;
-    for to in [(HOST_V4, PORT).into(), (HOST_V6, PORT).into()] {
+    let (v4, v6) = pair.world.host();
+    for to in [(v4, PORT).into(), (v6, PORT).into()] {
         pair.web.tcp(to).is_refused()?;
         pair.web.udp(to).is_refused()?;
     }
@@ -68,7 +69,8 @@ fn workloads_in_the_hosts_network_are_told_apart() -> Result<()> {
     );
     let _agent = Agent::start(&world, &policy)?;
     let loopback = ["127.0.0.1:8080".parse()?, "[::1]:8080".parse()?];
-    for to in loopback.into_iter().chain([(HOST_V4, PORT).into(), (HOST_V6, PORT).into()]) {
+    let (v4, v6) = world.host();
+    for to in loopback.into_iter().chain([(v4, PORT).into(), (v6, PORT).into()]) {
         web.tcp(to).passes()?;
         web.udp(to).passes()?;
         rogue.tcp(to).is_dropped()?;
