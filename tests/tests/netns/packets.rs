@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use windrose_tests::actor::{Actor, PATIENCE};
 use windrose_tests::agent::Agent;
 use windrose_tests::policy::network;
-use windrose_tests::script::{Act, Protocol};
+use windrose_tests::script::{Act, Outcome, Protocol};
 use windrose_tests::tests;
 use windrose_tests::wait;
 use windrose_tests::wire::{self, V4};
@@ -18,7 +18,11 @@ tests![
     options_and_extension_headers_hide_no_port,
     fragments_follow_the_verdict_of_their_first,
     a_packet_with_too_many_headers_is_dropped,
+    nobody_sends_with_another_workloads_address,
+    a_flow_without_room_is_refused_and_counted,
 ];
+
+const REFUSED: &str = "windrose_connections_refused_total";
 
 const POLICY: &str =
     "podSelector: {matchLabels: {app: cart}}, ingress: [{ports: [{port: 8080, protocol: UDP}]}]";
@@ -109,14 +113,53 @@ fn a_packet_with_too_many_headers_is_dropped() -> Result<()> {
     ensure!(!arrives(&outside, &pair, to, std::slice::from_ref(&packet))?, "it arrived");
     wait::until_true("it is counted with its reason", PATIENCE, || {
         let metrics = agent.metrics()?;
-        Ok(metrics.sum("windrose_connections_refused_total", &[("reason", "unparsable")]) > 0.0)
+        Ok(metrics.sum(REFUSED, &[("reason", "unparsable")]) > 0.0)
     })
-    .with_context(|| {
-        agent.metrics().map(|metrics| metrics.lines("windrose_connections_refused")).unwrap_or_default()
-    })?;
+    .with_context(|| agent.metrics().map(|metrics| metrics.lines(REFUSED)).unwrap_or_default())?;
     // The kernel alone would have delivered it.
     agent.kill()?;
     agent.detach()?;
     ensure!(arrives(&outside, &pair, to, &[packet])?, "it does not arrive without policy either");
     Ok(())
+}
+
+fn nobody_sends_with_another_workloads_address() -> Result<()> {
+    let pair = Pair::new()?;
+    let rogue = pair.world.workload("shop/rogue").start()?;
+    let policy = network(
+        "shop/cart",
+        "podSelector: {matchLabels: {app: cart}}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]",
+    );
+    let agent = Agent::start(&pair.world, &policy)?;
+    let to = pair.cart.v4(PORT);
+    for (from, sender, passes) in [(pair.web.v4(4000), &rogue, false), (pair.web.v4(4000), &pair.web, true)] {
+        let (source, destination) = v4s(from, to)?;
+        let packet = wire::v4(source, destination, V4::default(), &wire::udp(from, to, b"hello"));
+        let outcome = sender.perform(Act::SendPacket { to, packet })?.outcome;
+        let expected = if passes { Outcome::Passed } else { Outcome::NotPermitted };
+        ensure!(outcome == expected, "{} with web's address: {outcome:?}", sender.name());
+    }
+    let spoofed = agent.metrics()?.sum(REFUSED, &[("reason", "spoofed_source")]);
+    ensure!(spoofed > 0.5, "{}", agent.metrics()?.lines(REFUSED));
+    Ok(())
+}
+
+fn a_flow_without_room_is_refused_and_counted() -> Result<()> {
+    let pair = Pair::new()?;
+    let file = std::env::temp_dir().join(format!("windrose-test-{}-room.yaml", std::process::id()));
+    std::fs::write(&file, "capacities: {flows: 8}\n")?;
+    let started = Agent::start_with(&pair.world, "", &["--config", &file.to_string_lossy()]);
+    let agent = started.inspect_err(|_| drop(std::fs::remove_file(&file)))?;
+    std::fs::remove_file(&file)?;
+    // Each is two flows: one of either end.
+    let mut outcomes = Vec::new();
+    for _ in 0..10 {
+        outcomes.push(pair.web.udp(pair.cart.v4(PORT)).outcome(windrose_tests::probe::SILENCE)?);
+    }
+    ensure!(outcomes.starts_with(&[Outcome::Passed, Outcome::Passed]), "{outcomes:?}");
+    ensure!(!outcomes[5..].contains(&Outcome::Passed), "{outcomes:?}");
+    let metrics = agent.metrics()?;
+    ensure!(metrics.sum(REFUSED, &[("reason", "no_room")]) > 0.5, "{}", metrics.lines(REFUSED));
+    // TCP has its room with the socket.
+    pair.web.tcp(pair.cart.v4(PORT)).passes()
 }

@@ -105,6 +105,8 @@ fn a_connection_that_is_no_longer_allowed_is_ended_within_a_second() -> Result<(
         pair.web.tcp(to).is_refused()?;
         agent.apply(&policy("{port: 8080}, {port: 9090}", 0))?;
     }
+    let ended = agent.metrics()?.sum("windrose_connections_ended_late_total", &[("direction", "egress")]);
+    ensure!(ended > 2.5, "{ended} late denials counted of three");
     Ok(())
 }
 
