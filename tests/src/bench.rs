@@ -56,7 +56,7 @@ pub fn policy(words: &[&str]) -> Result<()> {
         None => rounds::measure(&options)?,
     };
     if options.from.is_none() {
-        let file = options.result_file();
+        let file = options::Options::result_file();
         fs::write(&file, serde_json::to_vec_pretty(&report)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("kept as {}", file.display());
@@ -64,7 +64,7 @@ pub fn policy(words: &[&str]) -> Result<()> {
     let summary = summary::Summary::of(&report);
     print!("{}", table::render(&report, &summary));
     if options.write {
-        let folder = options.docs_folder();
+        let folder = options::Options::docs_folder();
         fs::create_dir_all(folder.join("benchmarks"))?;
         fs::write(folder.join("benchmarks/policy.svg"), plot::render(&summary))?;
         fs::write(folder.join("benchmarks.md"), markdown::render(&report, &summary))?;

@@ -27,9 +27,19 @@ impl Tasks {
     }
 }
 
+/// What all threads of a process have used.
+pub(crate) fn used_by_threads(process: u32) -> Result<Duration> {
+    let path = format!("/proc/{process}/task");
+    let threads = fs::read_dir(&path).with_context(|| format!("cannot list {path}"))?;
+    threads.map(|thread| read(&format!("{}/schedstat", thread?.path().display()))).sum()
+}
+
 fn used_by(task: u32) -> Result<Duration> {
-    let path = format!("/proc/{task}/schedstat");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    read(&format!("/proc/{task}/schedstat"))
+}
+
+fn read(path: &str) -> Result<Duration> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     let first = text.split(' ').next().and_then(|word| word.parse().ok());
     Ok(Duration::from_nanos(first.with_context(|| format!("{path} does not begin with a number"))?))
 }

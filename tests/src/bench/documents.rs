@@ -105,7 +105,8 @@ fn policy(direction: Direction, number: usize, rules: &[Rule]) -> String {
         let &Rule { first_port, last_port, .. } = rule;
         let end = if last_port > first_port { format!(", endPort: {last_port}") } else { String::new() };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  - {side}: [{peer}]\n    ports: [{{protocol: TCP, port: {first_port}{end}}}]");
+        let _ =
+            writeln!(text, "  - {side}: [{peer}]\n    ports: [{{protocol: TCP, port: {first_port}{end}}}]");
     }
     text
 }

@@ -81,7 +81,7 @@ pub(crate) enum Attempt {
 
 /// `ADDRESS:PORT PROCESSOR CGROUP_PROCS`: accepts one connection after the other until stdin ends.
 pub fn serve(words: &[&str]) -> Result<()> {
-    let (address, listener) = start(words, |address| TcpListener::bind(address))?;
+    let (address, listener) = start(words, TcpListener::bind)?;
     // A thread of its own, so that the time of the first one is that of the work.
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());

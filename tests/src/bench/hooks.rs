@@ -23,7 +23,7 @@ pub(crate) fn measure(
     rules: usize,
     slice: Duration,
 ) -> Result<Vec<HookCost>> {
-    let mut pair = Pair::start(ground, homes)?;
+    let mut pair = Pair::start(ground, homes, None)?;
     let place: Place = ground.place;
     let mut costs = Vec::new();
     for load in LoadKind::ALL {

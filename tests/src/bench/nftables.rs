@@ -90,7 +90,8 @@ impl Ruleset {
         let (blocks, hosts): (Vec<&Rule>, Vec<&Rule>) =
             rules.iter().partition(|rule| matches!(rule.peer, Peer::Block(_)));
         for (name, flags, members) in [("hosts", "", hosts), ("blocks", "flags interval; ", blocks)] {
-            let _ = writeln!(text, "  set {chain}_{name} {{ type ipv4_addr . inet_service; {flags}elements = {{");
+            let _ =
+                writeln!(text, "  set {chain}_{name} {{ type ipv4_addr . inet_service; {flags}elements = {{");
             for rule in members {
                 let _ = writeln!(text, "    {} . {},", self.peer(direction, rule.peer), ports(rule));
             }

@@ -66,13 +66,13 @@ impl Options {
     }
 
     /// Where the numbers are kept.
-    pub(crate) fn result_file(&self) -> PathBuf {
+    pub(crate) fn result_file() -> PathBuf {
         let folder = std::env::current_exe().ok().and_then(|path| Some(path.ancestors().nth(2)?.to_owned()));
         folder.unwrap_or_else(std::env::temp_dir).join("bench-policy.json")
     }
 
     /// The checkout's documentation.
-    pub(crate) fn docs_folder(&self) -> PathBuf {
+    pub(crate) fn docs_folder() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::cpu::Tasks;
+use super::cpu::{self, Tasks};
 use super::end::{Attempt, Bounds, Load, Order, Outcome};
 use super::ground::Ground;
 use super::numbers::nanoseconds;
@@ -42,6 +42,8 @@ pub(crate) struct Measured {
     pub(crate) load: Load,
     /// Processor time of both ends and of ksoftirqd.
     pub(crate) cpu_ns: u64,
+    /// Processor time of the agent; 0 without one.
+    pub(crate) agent_ns: u64,
 }
 
 /// All loads of one configuration in one place.
@@ -71,10 +73,12 @@ pub(crate) struct Pair {
     orders: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
     tasks: Tasks,
+    agent: Option<u32>,
 }
 
 impl Pair {
-    pub(crate) fn start(ground: &Ground, homes: &Homes) -> Result<Self> {
+    /// Starts both; `agent` is the process whose time is counted beside theirs.
+    pub(crate) fn start(ground: &Ground, homes: &Homes, agent: Option<u32>) -> Result<Self> {
         let address = format!("{}:{PORT}", ground.place.server());
         let server_processor = if homes.processors == Processors::Apart { "1" } else { "0" };
         let mut server = end(super::SERVER, &ground.server, &[&address, server_processor], &homes.server)?;
@@ -84,13 +88,15 @@ impl Pair {
         let answers = lines(&mut client)?;
         let orders = client.stdin.take().context("the client has no input")?;
         let tasks = Tasks::new(&[client.id(), server.id()]);
-        Ok(Self { client, server, orders, answers, tasks })
+        Ok(Self { client, server, orders, answers, tasks, agent })
     }
 
     /// Tries what must not pass; says so if it does.
     pub(crate) fn check(&mut self, expected: Expected) -> Result<()> {
         let outcomes = match expected {
-            Expected::Open => [(HALF_OPEN_PORT, Attempt::NobodyListens), (CLOSED_PORT, Attempt::NobodyListens)],
+            Expected::Open => {
+                [(HALF_OPEN_PORT, Attempt::NobodyListens), (CLOSED_PORT, Attempt::NobodyListens)]
+            }
             Expected::Refused => [(HALF_OPEN_PORT, Attempt::Silence), (CLOSED_PORT, Attempt::NotPermitted)],
             Expected::Dropped => [(HALF_OPEN_PORT, Attempt::Silence), (CLOSED_PORT, Attempt::Silence)],
         };
@@ -129,17 +135,25 @@ impl Pair {
     }
 
     fn load(&mut self, order: Order) -> Result<Measured> {
-        let before = self.tasks.used()?;
+        let before = self.used()?;
         let outcome = self.obey(order)?;
-        let cpu_ns = nanoseconds(self.tasks.used()?.saturating_sub(before));
+        let after = self.used()?;
+        let cpu_ns = nanoseconds(after.0.saturating_sub(before.0));
+        let agent_ns = nanoseconds(after.1.saturating_sub(before.1));
         match outcome {
             Outcome::Done(load) => {
                 ensure!(load.count > 0 && load.elapsed_ns > 0, "{order:?} measured nothing");
-                Ok(Measured { load, cpu_ns })
+                Ok(Measured { load, cpu_ns, agent_ns })
             }
             Outcome::Failed(why) => bail!("{order:?} failed: {why}"),
             Outcome::Probed(_) => bail!("the client answered {order:?} as a probe"),
         }
+    }
+
+    /// By the ends and by the agent.
+    fn used(&self) -> Result<(Duration, Duration)> {
+        let agent = self.agent.map_or(Ok(Duration::ZERO), cpu::used_by_threads)?;
+        Ok((self.tasks.used()?, agent))
     }
 
     fn obey(&mut self, order: Order) -> Result<Outcome> {

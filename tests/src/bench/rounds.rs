@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::numbers::nanoseconds;
 use super::options::Options;
 use super::pair::{Expected, Homes, Pair};
 use super::report::{Configuration, Machine, Report, Sample, Start};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{self, Cgroup};
 
 /// How many rules there are to be.
 pub(crate) const SIZES: [usize; 4] = [10, 1_000, 10_000, 100_000];
@@ -89,7 +89,7 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
         steps.reverse();
     }
     eprintln!("statistics of programs at {} s", begun.elapsed().as_secs());
-    for rules in [SIZES[0], SIZES[3]] { if std::env::var_os("BENCH_SKIP").is_some() { continue; }
+    for rules in [SIZES[0], SIZES[3]] {
         let config = stage.folder.0.join("statistics.yaml");
         fs::write(&config, "statistics: true\n")?;
         let agent = stage.launcher.start(&stage.policy(rules), Some(&config))?;
@@ -105,6 +105,7 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
 
 impl<'a> Stage<'a> {
     fn new(options: &'a Options, starts: &mut Vec<Start>) -> Result<Self> {
+        remove_leftovers();
         let name = format!("{NAME}-{}", std::process::id());
         let folder = Folder(std::env::temp_dir().join(&name));
         fs::create_dir_all(&folder.0).with_context(|| format!("cannot make {}", folder.0.display()))?;
@@ -114,7 +115,8 @@ impl<'a> Stage<'a> {
             home.make()?;
             Ok::<_, anyhow::Error>(home)
         };
-        let homes = Homes { client: home("client")?, server: home("server")?, processors: options.processors };
+        let homes =
+            Homes { client: home("client")?, server: home("server")?, processors: options.processors };
         let subject = |name, home: &Cgroup, address: fn(Place) -> std::net::Ipv4Addr| Subject {
             name,
             cgroup: home.name().to_owned(),
@@ -154,7 +156,7 @@ impl<'a> Stage<'a> {
             if turn == SIZES.len() / 2 {
                 steps.push(Step::Nothing(Configuration::NothingAgain));
             }
-            if std::env::var_os("BENCH_SKIP").is_none() { steps.push(Step::Windrose(size)); }
+            steps.push(Step::Windrose(size));
             let of_size = |(number, (configuration, _)): (usize, &(Configuration, _))| match configuration {
                 Configuration::Nftables { rules, .. } if *rules == size => Some(Step::Nftables(number)),
                 _ => None,
@@ -167,22 +169,21 @@ impl<'a> Stage<'a> {
     fn take(&self, step: Step, round: usize, report: &mut Report) -> Result<()> {
         match step {
             Step::Nothing(configuration) => {
-                self.places(&self.plain, configuration, round, Expected::Open, report)
+                self.places(&self.plain, configuration, round, (Expected::Open, None), report)
             }
             Step::Nftables(number) => {
                 let (configuration, grounds) = &self.nftables[number];
-                self.places(grounds, *configuration, round, Expected::Dropped, report)
+                self.places(grounds, *configuration, round, (Expected::Dropped, None), report)
             }
             Step::Windrose(rules) => {
                 let agent = self.launcher.start(&self.policy(rules), None)?;
+                let enforced = (Expected::Refused, Some(agent.process()));
                 let configuration = Configuration::Windrose { rules };
                 report.starts.push(Start { configuration, took_ms: nanoseconds(agent.took) / 1_000_000 });
-                self.places(&self.plain, configuration, round, Expected::Refused, report)?;
+                self.places(&self.plain, configuration, round, enforced, report)?;
                 if rules == TYPICAL {
                     let configuration = Configuration::Watched { rules };
-                    watched(&agent, || {
-                        self.places(&self.plain, configuration, round, Expected::Refused, report)
-                    })?;
+                    watched(&agent, || self.places(&self.plain, configuration, round, enforced, report))?;
                 }
                 Ok(())
             }
@@ -195,12 +196,12 @@ impl<'a> Stage<'a> {
         grounds: &[Ground],
         configuration: Configuration,
         round: usize,
-        expected: Expected,
+        (expected, agent): (Expected, Option<u32>),
         report: &mut Report,
     ) -> Result<()> {
         for ground in grounds {
             let place = ground.place;
-            let mut pair = Pair::start(ground, &self.homes)?;
+            let mut pair = Pair::start(ground, &self.homes, agent)?;
             pair.check(expected).with_context(|| format!("{}, {}", configuration.title(), place.title()))?;
             let loads = pair.measure(self.options.slice)?;
             report.samples.push(Sample { round, configuration, place, loads });
@@ -224,7 +225,7 @@ fn rulesets(long_chains: bool) -> impl Iterator<Item = (Layout, bool, usize)> {
 fn watched<T>(agent: &Agent<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
+        let reader = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 agent.get("/metrics")?;
                 agent.get("/connections")?;
@@ -234,9 +235,9 @@ fn watched<T>(agent: &Agent<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> 
         });
         let result = work();
         is_over.store(true, Ordering::Relaxed);
-        watcher.thread().unpark();
-        match watcher.join() {
-            Ok(watched) => watched.and(result),
+        reader.thread().unpark();
+        match reader.join() {
+            Ok(read) => read.and(result),
             Err(_) => anyhow::bail!("the thread that watches panicked"),
         }
     })
@@ -246,6 +247,26 @@ fn watched<T>(agent: &Agent<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> 
 fn load_average() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
+}
+
+/// Cgroups and folders of runs that were interrupted; their agent's pins are removed by the launcher.
+fn remove_leftovers() {
+    let temporary = std::env::temp_dir();
+    for folder in cgroup::root().into_iter().chain([temporary.as_path()]) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().into_string().unwrap_or_default();
+            let process = name.strip_prefix(NAME).and_then(|rest| rest.strip_prefix('-'));
+            if process.is_none_or(|process| Path::new("/proc").join(process).exists()) {
+                continue;
+            }
+            if folder == temporary {
+                // What cannot be removed is in nobody's way.
+                let _ = fs::remove_dir_all(entry.path());
+            } else {
+                cgroup::remove(&entry.path());
+            }
+        }
+    }
 }
 
 impl Drop for Folder {

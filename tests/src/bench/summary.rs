@@ -25,6 +25,8 @@ pub(crate) struct Row {
     pub(crate) exchange_p99_us: Spread,
     pub(crate) stream_gbit_s: Spread,
     pub(crate) cpu_connection_us: Spread,
+    /// The agent's own, for its events; `None` without one.
+    pub(crate) agent_connection_us: Option<Spread>,
     pub(crate) cpu_exchange_us: Spread,
     pub(crate) cpu_stream_s_gb: Spread,
     /// Speed, no agent being 1; in the order of [`LoadKind::ALL`].
@@ -91,7 +93,8 @@ fn order(configuration: Configuration) -> (u8, usize) {
 
 fn row(report: &Report, place: Place, configuration: Configuration) -> Option<Row> {
     let samples: Vec<&Sample> = of(report, place, configuration).collect();
-    let spread = |number: fn(&Sample) -> f64| Spread::of(samples.iter().map(|sample| number(sample)).collect());
+    let spread =
+        |number: fn(&Sample) -> f64| Spread::of(samples.iter().map(|sample| number(sample)).collect());
     let per_count = |measured: &Measured| float(measured.cpu_ns) / float(measured.load.count);
     Some(Row {
         configuration,
@@ -103,6 +106,14 @@ fn row(report: &Report, place: Place, configuration: Configuration) -> Option<Ro
         cpu_connection_us: Spread::of(
             samples.iter().map(|sample| per_count(&sample.loads.connections) / 1e3).collect(),
         )?,
+        agent_connection_us: Spread::of(
+            samples
+                .iter()
+                .map(|sample| &sample.loads.connections)
+                .filter(|measured| measured.agent_ns > 0)
+                .map(|measured| float(measured.agent_ns) / float(measured.load.count) / 1e3)
+                .collect(),
+        ),
         cpu_exchange_us: Spread::of(
             samples.iter().map(|sample| per_count(&sample.loads.exchanges) / 1e3).collect(),
         )?,
@@ -110,7 +121,9 @@ fn row(report: &Report, place: Place, configuration: Configuration) -> Option<Ro
         cpu_stream_s_gb: Spread::of(samples.iter().map(|sample| per_count(&sample.loads.stream)).collect())?,
         ratios: LoadKind::ALL.map(|kind| match configuration {
             Configuration::Nothing => None,
-            Configuration::NothingAgain => ratio(report, place, kind, configuration, &[Configuration::Nothing]),
+            Configuration::NothingAgain => {
+                ratio(report, place, kind, configuration, &[Configuration::Nothing])
+            }
             _ => ratio(report, place, kind, configuration, &BASELINE),
         }),
     })
@@ -129,8 +142,7 @@ fn targets(report: &Report) -> Vec<Target> {
         }
     };
     let windrose = |rules| Configuration::Windrose { rules };
-    let requirements =
-        [(LoadKind::Exchanges, 0.98), (LoadKind::Stream, 0.98), (LoadKind::Connections, 0.93)];
+    let requirements = [(LoadKind::Exchanges, 0.98), (LoadKind::Stream, 0.98), (LoadKind::Connections, 0.93)];
     for (kind, required) in requirements {
         for rules in SIZES {
             let what = format!("{}: {} against no agent", name(kind), windrose(rules).title());
@@ -164,10 +176,7 @@ pub(crate) const fn name(kind: LoadKind) -> &'static str {
 }
 
 fn of(report: &Report, place: Place, configuration: Configuration) -> impl Iterator<Item = &Sample> {
-    report
-        .samples
-        .iter()
-        .filter(move |sample| sample.place == place && sample.configuration == configuration)
+    report.samples.iter().filter(move |sample| sample.place == place && sample.configuration == configuration)
 }
 
 /// Of each round: the speed of one configuration, the mean of `against` being 1.

@@ -27,10 +27,10 @@ pub(crate) fn render(report: &Report, summary: &Summary) -> String {
     text
 }
 
-const HEAD: [&str; 8] =
-    ["", "conn/s", "RR p50 us", "RR p99 us", "Gbit/s", "CPU us/conn", "CPU us/RR", "CPU s/GB"];
+const HEAD: [&str; 9] =
+    ["", "conn/s", "RR p50 us", "RR p99 us", "Gbit/s", "CPU us/conn", "agent", "CPU us/RR", "CPU s/GB"];
 
-fn cells(row: &Row) -> [String; 8] {
+fn cells(row: &Row) -> [String; 9] {
     let [connections, exchanges, stream] = row.ratios;
     [
         row.configuration.title(),
@@ -39,6 +39,7 @@ fn cells(row: &Row) -> [String; 8] {
         format!("{:.1}", row.exchange_p99_us.median),
         format!("{:.1}{}", row.stream_gbit_s.median, bracket(stream)),
         format!("{:.1}", row.cpu_connection_us.median),
+        row.agent_connection_us.map_or_else(String::new, |time| format!("{:.1}", time.median)),
         format!("{:.1}", row.cpu_exchange_us.median),
         format!("{:.3}", row.cpu_stream_s_gb.median),
     ]
