@@ -19,6 +19,6 @@ fuzz_target!(|bytes: &[u8]| {
 
     // An ICMP error carries the head of the packet that it answers.
     if let Ok(Packet { kind: Kind::IcmpError, payload, .. }) = here {
-        let _ = parse(&bytes, payload);
+        let _ = parse(&bytes, payload.into());
     }
 });

@@ -100,6 +100,18 @@ impl Datapath {
         self.control.set_flow_idle_ns(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    /// Runs `packet_egress` or `packet_ingress` once on a packet (from its IP header on), as if a
+    /// socket of the calling task sent or received it: for tests. True: it passes.
+    pub fn test_packet(&self, program: &'static str, packet: &[u8]) -> Result<bool, DatapathError> {
+        let is_v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
+        let mut frame = vec![0; 12];
+        frame.extend_from_slice(if is_v6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
+        frame.extend_from_slice(packet);
+        sys::test_run(programs::descriptor(&self.ebpf, program)?, &frame)
+            .map(|code| code == 1)
+            .map_err(DatapathError::call(format!("test run of `{program}`")))
+    }
+
     /// What the kernel says of each program.
     pub fn programs(&self) -> Result<Vec<ProgramStatus>, DatapathError> {
         programs::status(&self.ebpf)

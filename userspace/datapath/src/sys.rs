@@ -12,6 +12,7 @@ const MAP_DELETE: u32 = 3;
 const MAP_NEXT_KEY: u32 = 4;
 const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
+const PROG_TEST_RUN: u32 = 10;
 const OBJ_INFO: u32 = 15;
 const RAW_TRACEPOINT_OPEN: u32 = 17;
 const MAP_UPDATE_BATCH: u32 = 26;
@@ -203,6 +204,21 @@ impl ProgramInfo {
     pub(crate) fn verified_instructions(&self) -> u32 {
         self.u32(216)
     }
+}
+
+/// Runs a packet program once on a frame, on behalf of the calling task. Answers its return code.
+pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<i32> {
+    let mut out = [0_u8; 4096];
+    let mut attr = Attr::new()
+        .fd(0, program.as_raw_fd())
+        .u32(8, u32::try_from(frame.len()).map_err(io::Error::other)?)
+        .u32(12, 4096)
+        .u64(16, frame.as_ptr() as u64)
+        .u64(24, out.as_mut_ptr() as u64)
+        .u32(32, 1);
+    attr.call(PROG_TEST_RUN)?;
+    let code = [attr.0[4], attr.0[5], attr.0[6], attr.0[7]];
+    Ok(i32::from_ne_bytes(code))
 }
 
 /// What the kernel knows of a program.

@@ -30,6 +30,7 @@ impl Datapath {
     /// accepted it). Says how many it took. What is denied is ended by [`Datapath::end_denied`].
     pub fn adopt_connections(&self) -> Result<usize, DatapathError> {
         let adoption = &self.adoption;
-        netns::in_each(|_| Ok((true, sys::iterate::<u64>(adoption)?.len()))).map(|taken| taken.into_iter().sum())
+        netns::in_each(|_| Ok((true, sys::iterate::<u64>(adoption)?.len())))
+            .map(|taken| taken.into_iter().sum())
     }
 }

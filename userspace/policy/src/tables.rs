@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use windrose_abi::{
-    Address, AddressSlot, ControlSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey, RuleSetSlot, RuleSlot,
-    WorkloadSlot,
+    Address, AddressSlot, ControlSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey, RuleSetSlot,
+    RuleSlot, WorkloadSlot,
 };
 
 use crate::model::{Model, ObjectName, Tier, Workload};
@@ -238,4 +238,3 @@ impl Compiler {
         self.record.take(&self.tables)
     }
 }
-
