@@ -129,7 +129,10 @@ impl Enforcer {
                         Ok(0) => {}
                         Ok(ended) => tracing::info!(ended, "ended connections that policy no longer allows"),
                         Err(error) => {
-                            tracing::warn!(%error, "cannot end connections that policy no longer allows");
+                            tracing::warn!(
+                                error = error.with_causes(),
+                                "cannot end connections that policy no longer allows"
+                            );
                         }
                     }
                 }
@@ -165,7 +168,7 @@ impl Enforcer {
             Err(error) => {
                 self.policy.take_back(read.before);
                 self.is_in_step = false;
-                Err(Refused::because(error.to_string()))
+                Err(Refused::because(error.with_causes()))
             }
         });
         match outcome {

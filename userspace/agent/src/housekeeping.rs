@@ -63,7 +63,7 @@ fn once(agent: &Agent, pins: &Pins, is_walk: bool) -> bool {
     if is_walk {
         let walked = agent.datapath().connections();
         if let Err(error) = walked {
-            tracing::warn!(%error, "cannot walk connections");
+            tracing::warn!(error = error.with_causes(), "cannot walk connections");
         }
     }
     pins.exist()

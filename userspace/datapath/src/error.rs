@@ -16,7 +16,7 @@ pub enum DatapathError {
         remedy: String,
     },
     /// A file or folder could not be used.
-    #[error("cannot use {}: {source}", path.display())]
+    #[error("cannot use {}", path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -24,13 +24,13 @@ pub enum DatapathError {
         source: io::Error,
     },
     /// The BPF object could not be loaded.
-    #[error("cannot load the BPF object: {source}")]
+    #[error("cannot load the BPF object")]
     Load {
         /// Why.
         source: aya::EbpfError,
     },
     /// A program was refused by the kernel.
-    #[error("the kernel refused program `{program}`: {source}")]
+    #[error("the kernel refused program `{program}`")]
     Program {
         /// Which.
         program: &'static str,
@@ -46,7 +46,7 @@ pub enum DatapathError {
         name: &'static str,
     },
     /// A call of bpf(2) or the like failed.
-    #[error("{what} failed: {source}")]
+    #[error("{what} failed")]
     Call {
         /// What was tried, on what.
         what: String,
@@ -94,6 +94,19 @@ impl std::fmt::Display for Overflow {
 }
 
 impl DatapathError {
+    /// The error and all of its causes in one line, for a log or an answer: `Display` says only
+    /// what was tried.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+
     /// Wraps a failed call.
     pub(crate) fn call(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();

@@ -188,7 +188,7 @@ async fn kernel<T: Send + 'static>(
 ) -> Result<T, Response<Body>> {
     match spawn_blocking(call).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(failed(&error.to_string())),
+        Ok(Err(error)) => Err(failed(&error.with_causes())),
         Err(error) => Err(failed(&error.to_string())),
     }
 }
