@@ -188,6 +188,10 @@ pub(crate) fn decide_again(row: &mut ConnectionRow, tables: &KernelTables) {
         case.by_socket = row.peer_workload;
     }
     judge(&mut case, &row.peer);
+    if row.generation > tables.generation {
+        // Another processor has decided it under a newer policy meanwhile.
+        return;
+    }
     write_decision(row, &case);
 }
 

@@ -181,6 +181,12 @@ fn of_connection(sk: *mut bpf_sock, tables: &KernelTables) -> i32 {
     let Some(row) = connections::get(sk) else { return PASS };
     // SAFETY: the row lives as long as the socket; both directions may write the same decision.
     let row = unsafe { &mut *row };
+    if row.phase == Phase::Listener as u8 {
+        // A child of a listener whose handshake another processor is about to end: it does not know
+        // its peer yet (packets are filtered before the socket is locked, `tcp_v4_rcv`). Its SYN was
+        // allowed, and it is decided when it is established.
+        return PASS;
+    }
     if row.generation != tables.generation {
         case::decide_again(row, tables);
     }

@@ -61,9 +61,11 @@ fn once(agent: &Agent, pins: &Pins, is_walk: bool) -> bool {
         Err(error) => tracing::warn!("{error:#}"),
     }
     if is_walk {
-        let walked = agent.datapath().connections();
-        if let Err(error) = walked {
-            tracing::warn!(error = error.with_causes(), "cannot walk connections");
+        // A walk over every connection; one that was denied between two reloads is ended here.
+        match agent.datapath().end_denied() {
+            Ok(0) => {}
+            Ok(ended) => tracing::info!(ended, "ended connections that policy does not allow"),
+            Err(error) => tracing::warn!(error = error.with_causes(), "cannot walk connections"),
         }
     }
     pins.exist()
