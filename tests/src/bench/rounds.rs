@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::agent::{self, Agent, Launcher};
 use super::documents::{self, Subject};
@@ -105,7 +105,7 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
 
 impl<'a> Stage<'a> {
     fn new(options: &'a Options, starts: &mut Vec<Start>) -> Result<Self> {
-        remove_leftovers();
+        remove_leftovers()?;
         let name = format!("{NAME}-{}", std::process::id());
         let folder = Folder(std::env::temp_dir().join(&name));
         fs::create_dir_all(&folder.0).with_context(|| format!("cannot make {}", folder.0.display()))?;
@@ -250,15 +250,16 @@ fn load_average() -> f64 {
 }
 
 /// Cgroups and folders of runs that were interrupted; their agent's pins are removed by the launcher.
-fn remove_leftovers() {
+/// Refuses to go on beside another run: both would be measured.
+fn remove_leftovers() -> Result<()> {
     let temporary = std::env::temp_dir();
     for folder in cgroup::root().into_iter().chain([temporary.as_path()]) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().into_string().unwrap_or_default();
-            let process = name.strip_prefix(NAME).and_then(|rest| rest.strip_prefix('-'));
-            if process.is_none_or(|process| Path::new("/proc").join(process).exists()) {
+            let Some(process) = name.strip_prefix(NAME).and_then(|rest| rest.strip_prefix('-')) else {
                 continue;
-            }
+            };
+            ensure!(!Path::new("/proc").join(process).exists(), "process {process} is measuring already");
             if folder == temporary {
                 // What cannot be removed is in nobody's way.
                 let _ = fs::remove_dir_all(entry.path());
@@ -267,6 +268,7 @@ fn remove_leftovers() {
             }
         }
     }
+    Ok(())
 }
 
 impl Drop for Folder {
