@@ -24,7 +24,8 @@ pub use rules::{
     RuleSetRow, RuleSetSlot, RuleSlot,
 };
 pub use state::{
-    ConnectionRow, EdgeKey, EdgeRow, FlowKey, FlowRow, FragmentKey, Offsets, OriginKey, OriginRow, RefusalKey,
+    CachedDecision, ConnectionRow, EdgeKey, EdgeRow, FlowKey, FlowRow, FragmentKey, Offsets, OriginKey,
+    OriginRow, RefusalKey, SynRow, decision,
 };
 
 /// Version of every layout in this crate and of the names of the maps. An agent refuses pins of

@@ -1,5 +1,6 @@
 //! What the kernel remembers: connections, flows without a connection, refusals and totals.
 
+use crate::codes::Verdict;
 use crate::identity::Address;
 
 /// Buckets of a log2 histogram: bucket n counts values from 2^n to 2^(n+1) - 1 (bucket 0 also 0,
@@ -9,8 +10,8 @@ pub const BUCKETS: usize = 32;
 layout! {
     /// Value of `CONNECTIONS`, kept with a TCP socket.
     pub struct ConnectionRow {
-        /// The generation under which `verdict` was decided.
-        pub generation: u64,
+        /// Verdict and the generation it was decided under, in one word: [`decision`]. 0: none yet.
+        pub decision: u64,
         /// Socket cookie, never reused.
         pub cookie: u64,
         /// Cookie of the network namespace.
@@ -57,12 +58,12 @@ layout! {
         pub peer_port: u16,
         /// See [`crate::Direction`]: egress if the workload opened the connection.
         pub direction: u8,
-        /// See [`crate::Verdict`].
-        pub verdict: u8,
         /// See [`crate::Origin`].
         pub origin: u8,
         /// See [`crate::Phase`].
         pub phase: u8,
+        /// Zero.
+        pub reserved: u8,
         /// See [`ConnectionRow::AUDITED`].
         pub flags: u32,
         /// The kernel's TCP state (1 is established).
@@ -70,7 +71,26 @@ layout! {
     }
 }
 
+/// A verdict and its generation as one word: two processors that decide one connection under two
+/// policies write one of them whole, never a verdict of one and the generation of the other.
+#[inline(always)]
+pub const fn decision(generation: u64, verdict: Verdict) -> u64 {
+    generation << 1 | matches!(verdict, Verdict::Allow) as u64
+}
+
 impl ConnectionRow {
+    /// The generation under which it was decided; 0: not yet.
+    #[inline(always)]
+    pub const fn generation(&self) -> u64 {
+        self.decision >> 1
+    }
+
+    /// The verdict of that generation.
+    #[inline(always)]
+    pub const fn verdict(&self) -> Verdict {
+        if self.decision & 1 == 1 { Verdict::Allow } else { Verdict::Deny }
+    }
+
     /// The verdict would differ if nothing were in audit.
     pub const AUDITED: u32 = 1;
     /// The connection is older than enforcement.
@@ -82,6 +102,56 @@ impl ConnectionRow {
     /// This end's address is its own.
     pub const OWN: u32 = 16;
 }
+
+layout! {
+    /// Value of `SYNS`: what was decided of a SYN that arrived, until its handshake ends.
+    pub struct SynRow {
+        /// See [`decision`]; 0: empty, or being written.
+        pub decision: u64,
+        /// Cookie of the network namespace.
+        pub netns: u64,
+        /// Who opens.
+        pub peer: Address,
+        /// Who is to accept.
+        pub workload: u32,
+        /// See [`ConnectionRow::peer_workload`].
+        pub peer_workload: u32,
+        /// See [`ConnectionRow::identity`].
+        pub identity: u32,
+        /// See [`ConnectionRow::peer_identity`].
+        pub peer_identity: u32,
+        /// See [`ConnectionRow::rule`].
+        pub rule: u32,
+        /// [`ConnectionRow::AUDITED`] and [`ConnectionRow::BY_SOCKET`].
+        pub flags: u32,
+        /// Host order.
+        pub peer_port: u16,
+        /// Host order.
+        pub local_port: u16,
+        /// See [`crate::Origin`].
+        pub origin: u8,
+        /// Zero.
+        pub reserved: [u8; 3],
+    }
+}
+
+/// Entries of `SYNS`, by the lowest bits of the peer's port.
+pub const SYNS: u16 = 64;
+
+layout! {
+    /// Value of `DECISIONS`: a decision and all that it depends on.
+    pub struct CachedDecision {
+        /// Generation; subject and peer list; peer's workload, port, protocol and direction.
+        pub question: [u64; 3],
+        /// The decision, as the engine writes it.
+        pub decision: [u64; 2],
+        /// Of all the words before: two writers that interrupt each other leave a row without it.
+        pub check: u64,
+    }
+}
+
+/// Entries of `DECISIONS`, a power of two.
+pub const DECISIONS: u32 = 1024;
 
 layout! {
     /// Key of `FLOWS`: state of protocols without connections, seen from one workload.

@@ -63,7 +63,47 @@ impl Decision {
     }
 }
 
+impl Decision {
+    /// As two words, for a cache.
+    #[inline(always)]
+    pub const fn to_words(self) -> [u64; 2] {
+        [self.enforced.to_word(), self.all.to_word() | (self.is_audited as u64) << AUDITED_BIT]
+    }
+
+    /// From [`Decision::to_words`]; `None` for words that are none.
+    #[inline(always)]
+    pub fn from_words([enforced, all]: [u64; 2]) -> Option<Self> {
+        Some(Self {
+            enforced: Outcome::from_word(enforced)?,
+            all: Outcome::from_word(all & !(1 << AUDITED_BIT))?,
+            is_audited: all >> AUDITED_BIT & 1 == 1,
+        })
+    }
+}
+
+/// The highest bit of a word in which [`Outcome::to_word`] uses the lowest 56.
+const AUDITED_BIT: u32 = 63;
+
 impl Outcome {
+    #[inline(always)]
+    const fn to_word(self) -> u64 {
+        self.rule as u64
+            | (self.verdict as u64) << 32
+            | (self.origin as u64) << 40
+            | (self.reason as u64) << 48
+    }
+
+    #[inline(always)]
+    fn from_word(word: u64) -> Option<Self> {
+        let [a, b, c, d, verdict, origin, reason, 0] = word.to_le_bytes() else { return None };
+        Some(Self {
+            verdict: Verdict::try_from(verdict).ok()?,
+            origin: Origin::try_from(origin).ok()?,
+            rule: u32::from_le_bytes([a, b, c, d]),
+            reason: DropReason::try_from(reason).ok()?,
+        })
+    }
+
     /// Traffic passes because of `origin`.
     #[inline(always)]
     pub const fn allow(origin: Origin, rule: u32) -> Self {
@@ -147,4 +187,36 @@ fn pass<T: Tables>(tables: &T, question: &Question, with_audit: bool, outcome: &
     let mut walk = Walk::new(*tables, (set, set_row), (question.peer.peer_list, peer_row), port, with_audit);
     *outcome = walk.run();
     walk.saw_audit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_survives_its_words() {
+        for &verdict in Verdict::ALL {
+            for &origin in Origin::ALL {
+                for &reason in DropReason::ALL {
+                    let enforced = Outcome { verdict, origin, rule: u32::MAX - 1, reason };
+                    for all in [enforced, Outcome::allow(Origin::Open, 0)] {
+                        for is_audited in [false, true] {
+                            let decision = Decision { enforced, all, is_audited };
+                            assert_eq!(Decision::from_words(decision.to_words()), Some(decision));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn words_with_unknown_codes_are_no_decision() {
+        let words = Decision::plain(Outcome::allow(Origin::Open, 0)).to_words();
+        for (word, bit) in [(0, 39), (0, 47), (0, 55), (0, 56), (0, 63), (1, 39), (1, 47), (1, 62)] {
+            let mut broken = words;
+            broken[word] |= 1 << bit;
+            assert_eq!(Decision::from_words(broken), None, "word {word}, bit {bit}");
+        }
+    }
 }

@@ -4,11 +4,13 @@
 //! frames must be gone before the next is needed.
 
 use windrose_abi::{
-    Address, ConnectionRow, Direction, DropReason, EventKind, Origin, Phase, Verdict, WorkloadSlot,
+    Address, ConnectionRow, Direction, DropReason, EventKind, Origin, Phase, Verdict, WorkloadSlot, decision,
 };
 use windrose_engine::{Decision, Outcome, Peer, Question, decide, resolve};
 
+use crate::cache;
 use crate::events::{self, Attempt};
+use crate::memory;
 use crate::subject::Subject;
 use crate::tables::KernelTables;
 
@@ -46,6 +48,13 @@ impl Case {
         }
     }
 
+    /// [`ConnectionRow::AUDITED`] and [`ConnectionRow::BY_SOCKET`].
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> u32 {
+        let audited = if self.decision.would_be().is_some() { ConnectionRow::AUDITED } else { 0 };
+        audited | if self.by_socket != 0 { ConnectionRow::BY_SOCKET } else { 0 }
+    }
+
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self.decision.enforced.verdict, Verdict::Deny)
     }
@@ -79,7 +88,10 @@ pub extern "C" fn judge_case(case: *mut Case, peer: *const Address) -> i32 {
             is_loopback: false,
         };
     }
-    case.decision = decide(&case.tables, &case.question);
+    if !cache::recall(case) {
+        case.decision = decide(&case.tables, &case.question);
+        cache::remember(case);
+    }
     0
 }
 
@@ -140,8 +152,7 @@ pub extern "C" fn report_case(case: *const Case, scene: *const Scene) -> i32 {
 /// Writes a decided connection into its row.
 #[inline(never)]
 pub(crate) fn fill(row: &mut ConnectionRow, case: &Case, scene: &Scene, phase: Phase) {
-    *row = ConnectionRow::ZERO;
-    row.generation = case.tables.generation;
+    memory::clear(row);
     row.cookie = scene.cookie;
     row.netns = scene.netns;
     row.local = scene.local;
@@ -149,24 +160,28 @@ pub(crate) fn fill(row: &mut ConnectionRow, case: &Case, scene: &Scene, phase: P
     row.local_port = scene.local_port;
     row.peer_port = scene.peer_port;
     row.workload = case.question.subject;
-    row.identity = case.question.slot.identity;
     row.direction = case.question.direction as u8;
     row.phase = phase as u8;
     write_decision(row, case);
 }
 
-/// Writes a decision into a row.
+/// Writes a decision into a row: what it rests on first, the word that packets read last.
 #[inline(always)]
 pub(crate) fn write_decision(row: &mut ConnectionRow, case: &Case) {
     row.rule = case.decision.enforced.rule;
     row.origin = case.decision.enforced.origin as u8;
-    row.verdict = case.decision.enforced.verdict as u8;
     row.identity = case.question.slot.identity;
     row.peer_workload = case.question.peer.workload;
     row.peer_identity = case.question.peer.identity;
-    row.flags = (row.flags & !ConnectionRow::AUDITED)
-        | if case.decision.would_be().is_some() { ConnectionRow::AUDITED } else { 0 };
-    row.generation = case.tables.generation;
+    row.flags = row.flags & !(ConnectionRow::AUDITED | ConnectionRow::BY_SOCKET) | case.flags();
+    set_decision(row, decision(case.tables.generation, case.decision.enforced.verdict));
+}
+
+/// One store: other processors read the word without a lock.
+#[inline(always)]
+pub(crate) fn set_decision(row: &mut ConnectionRow, decision: u64) {
+    // SAFETY: an aligned field of a live row.
+    unsafe { (&raw mut row.decision).write_volatile(decision) };
 }
 
 /// Decides a connection under another policy than the one it was decided under.
@@ -174,7 +189,7 @@ pub(crate) fn write_decision(row: &mut ConnectionRow, case: &Case) {
 pub(crate) fn decide_again(row: &mut ConnectionRow, tables: &KernelTables) {
     let Some(slot) = tables.workload(row.workload) else {
         // Its workload is no longer described: nothing protects it, nothing is asked of it.
-        row.generation = tables.generation;
+        set_decision(row, tables.generation << 1 | row.decision & 1);
         return;
     };
     let (direction, port) = if row.direction == Direction::Egress as u8 {
@@ -188,8 +203,9 @@ pub(crate) fn decide_again(row: &mut ConnectionRow, tables: &KernelTables) {
         case.by_socket = row.peer_workload;
     }
     judge(&mut case, &row.peer);
-    if row.generation > tables.generation {
-        // Another processor has decided it under a newer policy meanwhile.
+    if row.generation() > tables.generation {
+        // Another processor has decided it under a newer policy meanwhile. One that does so right
+        // now is overwritten, and the next packet decides once more.
         return;
     }
     write_decision(row, &case);

@@ -6,7 +6,7 @@ use windrose_abi::{ConnectionRow, DropReason, Event, EventKind, RefusalKey, Verd
 use windrose_engine::Outcome;
 
 use crate::account::{self, Count};
-use crate::maps;
+use crate::{maps, memory};
 
 /// Who and what a refusal concerns.
 #[derive(Clone, Copy)]
@@ -38,8 +38,7 @@ fn emit(fill: impl FnOnce(*mut Event)) {
     match maps::EVENTS.reserve(0) {
         Some(mut entry) => {
             let event = entry.as_mut_ptr();
-            // SAFETY: the entry is ours until it is submitted.
-            unsafe { event.write(Event::ZERO) };
+            memory::clear(event);
             fill(event);
             // Waking the reader costs several microseconds an event, on the processor of the packet;
             // the reader looks by itself every few milliseconds.
@@ -94,7 +93,7 @@ pub(crate) fn connection(kind: EventKind, row: &ConnectionRow, reason: DropReaso
         // SAFETY: as above.
         let event = unsafe { &mut *event };
         event.time_ns = now();
-        event.generation = row.generation;
+        event.generation = row.generation();
         event.cookie = row.cookie;
         event.netns = row.netns;
         event.bytes_sent = row.bytes_sent;
@@ -113,7 +112,7 @@ pub(crate) fn connection(kind: EventKind, row: &ConnectionRow, reason: DropReaso
         event.rule = row.rule;
         event.srtt_us = row.srtt_us;
         event.kind = kind as u8;
-        event.verdict = row.verdict;
+        event.verdict = row.verdict() as u8;
         event.reason = reason as u8;
         event.direction = row.direction;
         event.origin = row.origin;

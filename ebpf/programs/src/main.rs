@@ -7,6 +7,7 @@
 mod account;
 mod adopt;
 mod answers;
+mod cache;
 mod case;
 mod cgroup;
 mod connect;
@@ -15,11 +16,13 @@ mod events;
 mod flows;
 mod fragments;
 mod maps;
+mod memory;
 mod origins;
 mod skb;
 mod sockops;
 mod subject;
 mod sweep;
+mod syns;
 mod tables;
 mod walk;
 

@@ -1,12 +1,12 @@
 //! Every map, with the capacity it has until the agent configures another.
 
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use windrose_abi::{
-    Address, AddressRow, CgroupPath, CgroupRow, ConnectionRow, Control, EdgeKey, EdgeRow, Event, FlowKey,
-    FlowRow, FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow,
-    PortKey, PortRow, PrefixRow, RefusalKey, RuleKey, RuleRow, RuleSetRow, WorkloadRow,
+    Address, AddressRow, CachedDecision, CgroupPath, CgroupRow, ConnectionRow, Control, EdgeKey, EdgeRow,
+    Event, FlowKey, FlowRow, FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey,
+    PolicySetRow, PortKey, PortRow, PrefixRow, RefusalKey, RuleKey, RuleRow, RuleSetRow, SynRow, WorkloadRow,
 };
 
 /// Entries are allocated when they are written: capacity costs only the buckets.
@@ -58,6 +58,11 @@ pub(crate) static CONNECTIONS: InheritedSkStorage<ConnectionRow> = InheritedSkSt
     max_entries: core::ptr::null(),
     map_flags: core::ptr::null(),
 };
+#[btf_map]
+pub(crate) static DECISIONS: PerCpuArray<CachedDecision, { windrose_abi::state::DECISIONS as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static SYNS: PerCpuArray<SynRow, { windrose_abi::state::SYNS as usize }> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static FLOWS: HashMap<FlowKey, FlowRow, 65536> = HashMap::new();
 #[btf_map]

@@ -7,6 +7,7 @@ use windrose_abi::{Address, OriginKey, OriginRow};
 use windrose_engine::{Packet, Tables as _};
 
 use crate::case::Case;
+use crate::tables::KernelTables;
 use crate::{events, maps, sweep};
 
 /// What the source address of a packet says about its sender.
@@ -25,20 +26,21 @@ pub(crate) enum Source {
 /// Looks at the first packet of a flow on its way out.
 #[inline(never)]
 pub(crate) fn lend(skb: *mut __sk_buff, case: &Case, packet: &Packet) -> Source {
-    let owner = case.tables.address(&packet.source).map_or(0, |slot| slot.workload);
-    if owner == case.question.subject {
+    lend_to(&case.tables, case.question.subject, case.question.slot.identity, &key_of(skb, packet))
+}
+
+/// Looks at the source of a flow that a workload begins.
+#[inline(always)]
+pub(crate) fn lend_to(tables: &KernelTables, workload: u32, identity: u32, key: &OriginKey) -> Source {
+    let owner = tables.address(&key.source).map_or(0, |slot| slot.workload);
+    if owner == workload {
         return Source::Own;
     }
     if owner != 0 {
         return Source::Foreign;
     }
-    let key = key_of(skb, packet);
-    let row = OriginRow {
-        active_ns: events::now(),
-        workload: case.question.subject,
-        identity: case.question.slot.identity,
-    };
-    if maps::ORIGINS.insert(&key, &row, 0).is_err() {
+    let row = OriginRow { active_ns: events::now(), workload, identity };
+    if maps::ORIGINS.insert(key, &row, 0).is_err() {
         return Source::NoRoom;
     }
     sweep::arm();

@@ -6,8 +6,11 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
+use core::mem::MaybeUninit;
 use windrose_abi::codes::protocol;
-use windrose_abi::{ConnectionRow, Direction, DropReason, OriginKey, Phase, RefusalKey, Verdict};
+use windrose_abi::{
+    Address, ConnectionRow, Direction, DropReason, OriginKey, Phase, RefusalKey, Verdict, decision,
+};
 use windrose_engine::packet::{TCP_ACK, TCP_RST, TCP_SYN};
 use windrose_engine::{Bytes, Kind, Packet, packet};
 
@@ -18,7 +21,7 @@ use crate::flows::{self, Known};
 use crate::origins::{self, Source};
 use crate::subject::Subject;
 use crate::tables::KernelTables;
-use crate::{answers, connections, fragments, maps, subject, tables};
+use crate::{answers, connections, fragments, maps, subject, syns, tables};
 
 pub(crate) const DROP: i32 = 0;
 pub(crate) const PASS: i32 = 1;
@@ -30,6 +33,13 @@ const GO_ON: i32 = 3;
 /// A refused attempt that is repeated within this time is one attempt.
 const REPEATS_WITHIN_S: u64 = 64;
 
+/// `skb->protocol` of IPv4, as it stands in memory.
+const IPV4_TYPE: u32 = 0x0800_u16.to_be() as u32;
+const DO_NOT_FRAGMENT: u8 = 0x40;
+/// Offset of the flag byte in a TCP header.
+const TCP_FLAGS_AT: u32 = 13;
+
+const AF_INET: u32 = 2;
 const STREAM: u32 = 1; // SOCK_STREAM
 const LISTEN: u32 = 10; // TCP_LISTEN
 const NEW_SYN_RECV: u32 = 12; // TCP_NEW_SYN_RECV
@@ -41,12 +51,13 @@ struct SkbBytes(*mut __sk_buff);
 impl Bytes for SkbBytes {
     #[inline(always)]
     fn read<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
-        let mut bytes = [0_u8; N];
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
         // SAFETY: `bytes` has room for the N bytes asked for.
         let result = unsafe {
             bpf_skb_load_bytes(self.0.cast::<core::ffi::c_void>(), at, bytes.as_mut_ptr().cast(), N as u32)
         };
-        (result == 0).then_some(bytes)
+        // SAFETY: the helper writes all of it, zeros when it fails.
+        (result == 0).then(|| unsafe { bytes.assume_init() })
     }
 }
 
@@ -84,6 +95,9 @@ fn parse(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
 #[cgroup_skb(egress)]
 pub fn packet_egress(ctx: SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
+    if is_known(skb) {
+        return PASS;
+    }
     match socket(skb) {
         None => PASS,
         Some(sk) if is_tcp(sk) => sent_by_tcp(skb, sk),
@@ -98,6 +112,9 @@ pub fn packet_egress(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb(ingress)]
 pub fn packet_ingress(ctx: SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
+    if is_known(skb) {
+        return PASS;
+    }
     match socket(skb) {
         None => PASS,
         Some(sk) if is_tcp(sk) => received_by_tcp(skb, sk),
@@ -106,6 +123,23 @@ pub fn packet_ingress(ctx: SkBuffContext) -> i32 {
             verdict => verdict,
         },
     }
+}
+
+/// Whether the packet belongs to an established connection that the policy in force allows: nearly
+/// every packet does, so this comes before all else and asks for nothing that it does not need.
+#[inline(never)]
+fn is_known(skb: *mut __sk_buff) -> bool {
+    // SAFETY: the kernel passes a live context.
+    let sk = unsafe { (*skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return false;
+    }
+    // The helper answers null for a socket that is not full.
+    let Some(row) = connections::get(sk) else { return false };
+    let Some(generation) = tables::generation() else { return false };
+    // SAFETY: the row lives as long as the socket.
+    let row = unsafe { &*row };
+    row.phase == Phase::Open as u8 && row.decision == decision(generation, Verdict::Allow)
 }
 
 #[inline(never)]
@@ -120,7 +154,7 @@ fn sent_by_tcp(skb: *mut __sk_buff, sk: *mut bpf_sock) -> i32 {
             }
             let Some(row) = connections::get(sk) else { return PASS };
             // SAFETY: the sender holds the socket locked.
-            if check_source(skb, unsafe { &mut *row }, &tables, depths) == DROP {
+            if check_source(sk, unsafe { &mut *row }, &tables) == DROP {
                 return DROP;
             }
             of_connection(sk, &tables)
@@ -187,10 +221,10 @@ fn of_connection(sk: *mut bpf_sock, tables: &KernelTables) -> i32 {
         // allowed, and it is decided when it is established.
         return PASS;
     }
-    if row.generation != tables.generation {
+    if row.generation() != tables.generation {
         case::decide_again(row, tables);
     }
-    if row.verdict == Verdict::Allow as u8 {
+    if matches!(row.verdict(), Verdict::Allow) {
         return PASS;
     }
     account::count(Count::DroppedPackets);
@@ -307,31 +341,45 @@ fn opening(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, depths
     PASS
 }
 
-/// The source address of a connection that opens is known with its first SYN: it must be the
+/// The source address of a connection that opens is known when its first SYN leaves: it must be the
 /// workload's own, or nobody's.
 #[inline(never)]
-fn check_source(skb: *mut __sk_buff, row: &mut ConnectionRow, tables: &KernelTables, depths: u64) -> i32 {
+fn check_source(sk: *mut bpf_sock, row: &mut ConnectionRow, tables: &KernelTables) -> i32 {
     if row.flags & (ConnectionRow::LENT | ConnectionRow::OWN) != 0 {
         return PASS;
     }
-    let mut case = Case::new(*tables, Subject::NOBODY, Direction::Egress, protocol::TCP, 0);
-    let mut parsed = Packet::EMPTY;
-    match begin(skb, depths, &mut case, &mut parsed) {
-        GO_ON => {}
-        verdict => return verdict,
-    }
-    match origins::lend(skb, &case, &parsed) {
+    let source = source_of(sk);
+    let key = OriginKey {
+        source,
+        destination: row.peer,
+        // SAFETY: the callers check that `sk` is not null.
+        source_port: (unsafe { (*sk).src_port }) as u16,
+        destination_port: row.peer_port,
+        protocol: u32::from(protocol::TCP),
+        netns: origins::scope(&source, row.netns),
+    };
+    match origins::lend_to(tables, row.workload, row.identity, &key) {
         Source::Own => row.flags |= ConnectionRow::OWN,
         Source::Lent => row.flags |= ConnectionRow::LENT,
-        Source::Foreign => {
-            return drop_because(case.question.subject, Direction::Egress, DropReason::Spoofed);
-        }
-        Source::NoRoom => {
-            account::no_room(&case);
-            return DROP;
-        }
+        Source::Foreign => return drop_because(row.workload, Direction::Egress, DropReason::Spoofed),
+        Source::NoRoom => return drop_because(row.workload, Direction::Egress, DropReason::NoRoom),
     }
     PASS
+}
+
+/// The address that a socket sends from.
+#[inline(always)]
+fn source_of(sk: *mut bpf_sock) -> Address {
+    // All words first, volatile: see `sockops::addresses`.
+    macro_rules! word {
+        ($($field:tt)*) => {
+            // SAFETY: the callers check that `sk` is not null; the field is one of its words.
+            unsafe { core::ptr::read_volatile(&raw const (*sk).$($field)*) }
+        };
+    }
+    let v4 = word!(src_ip4);
+    let v6 = [word!(src_ip6[0]), word!(src_ip6[1]), word!(src_ip6[2]), word!(src_ip6[3])];
+    if word!(family) == AF_INET { Address::from_v4_word(v4) } else { Address { words: v6 } }
 }
 
 /// Finds the subject and parses; a verdict, or [`GO_ON`].
@@ -357,6 +405,9 @@ fn keep(skb: *mut __sk_buff, row: &mut ConnectionRow, case: &Case, parsed: &Pack
 /// was (a SYN cookie proves it), and the connection is decided again when it is established.
 #[inline(never)]
 fn accepting(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, depths: u64) -> i32 {
+    if ends_handshake(skb) {
+        return PASS;
+    }
     let mut case = Case::new(*tables, Subject::NOBODY, Direction::Ingress, protocol::TCP, 0);
     let mut parsed = Packet::EMPTY;
     match begin(skb, depths, &mut case, &mut parsed) {
@@ -369,7 +420,28 @@ fn accepting(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, dept
     if !judge(skb, &mut case, &parsed) {
         return DROP;
     }
+    syns::remember(skb, &case, &parsed);
     mark_listener(sk, &case)
+}
+
+/// Whether a packet is plainly no SYN: whole, without options or extension headers, with ACK set.
+/// Anything else is parsed.
+#[inline(never)]
+fn ends_handshake(skb: *mut __sk_buff) -> bool {
+    let bytes = SkbBytes(skb);
+    // SAFETY: the kernel passes a live context.
+    let flags_at = if unsafe { (*skb).protocol } == IPV4_TYPE {
+        // Its length in words, and bytes 6 and 7: a fragment's flag and offset.
+        let Some([b'\x45', _, _, _, _, _, fragment, 0]) = bytes.read::<8>(0) else { return false };
+        if fragment & !DO_NOT_FRAGMENT != 0 {
+            return false;
+        }
+        20 + TCP_FLAGS_AT
+    } else {
+        let Some([_, _, _, _, _, _, protocol::TCP]) = bytes.read::<7>(0) else { return false };
+        40 + TCP_FLAGS_AT
+    };
+    matches!(bytes.read::<2>(flags_at), Some([flags, _]) if flags & (TCP_SYN | TCP_ACK) == TCP_ACK)
 }
 
 /// Marks a listener with its workload; accepted sockets get a copy of the row (`BPF_F_CLONE`).

@@ -12,7 +12,8 @@ use windrose_abi::{
     Address, ConnectionRow, Direction, DropReason, EventKind, Origin, OriginKey, Phase, Verdict,
 };
 
-use crate::{account, case, connections, events, maps, origins, tables, walk};
+use crate::tables::KernelTables;
+use crate::{account, case, connections, events, maps, origins, syns, tables, walk};
 
 const AF_INET: u32 = 2;
 const TCP_CLOSE: u32 = 7;
@@ -86,14 +87,8 @@ fn established(ops: *mut bpf_sock_ops, accepted: bool) {
         row.cookie = unsafe { bpf_get_socket_cookie(ops.cast()) };
         // SAFETY: as above.
         row.netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
-        case::decide_again(row, &tables);
-        if row.origin == Origin::Host as u8 {
-            let workload = opener(row);
-            if workload != 0 {
-                row.peer_workload = workload;
-                row.flags |= ConnectionRow::BY_SOCKET;
-                case::decide_again(row, &tables);
-            }
+        if !syns::recall(row, &tables) {
+            decide(row, &tables);
         }
     } else {
         // After service translation the peer is the endpoint, not what connect was called with.
@@ -109,6 +104,20 @@ fn established(ops: *mut bpf_sock_ops, accepted: bool) {
         account::add(unsafe { &raw mut (*edge).opened }, 1);
     }
     events::connection(EventKind::Opened, row, DropReason::None);
+}
+
+/// Decides an accepted connection whose SYN is not remembered.
+#[inline(always)]
+fn decide(row: &mut ConnectionRow, tables: &KernelTables) {
+    case::decide_again(row, tables);
+    if row.origin == Origin::Host as u8 {
+        let workload = opener(row);
+        if workload != 0 {
+            row.peer_workload = workload;
+            row.flags |= ConnectionRow::BY_SOCKET;
+            case::decide_again(row, tables);
+        }
+    }
 }
 
 /// The workload whose socket opened a connection from an address that says "the host"; 0 is none.
@@ -165,7 +174,7 @@ fn changed(ops: *mut bpf_sock_ops) {
 #[inline(always)]
 fn finish(row: &mut ConnectionRow) {
     row.phase = Phase::Closed as u8;
-    let late = row.verdict == Verdict::Deny as u8;
+    let late = matches!(row.verdict(), Verdict::Deny);
     if let Some(edge) = account::edge(connections::edge_key(row)) {
         // SAFETY: a live entry.
         unsafe {

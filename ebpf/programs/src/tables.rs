@@ -18,15 +18,20 @@ pub struct KernelTables {
     zero: u32,
 }
 
-/// The policy in force and its cgroup depths; `None` before the first one.
+/// The number of the policy in force; `None` before the first one.
 #[inline(always)]
-pub(crate) fn current() -> Option<(KernelTables, u64)> {
+pub(crate) fn generation() -> Option<u64> {
     let control = maps::CONTROL.get_ptr(0)?;
     // SAFETY: the entry of an array map lives as long as the map; the word is written atomically.
     let generation = unsafe { core::ptr::read_volatile(&raw const (*control).generation) };
-    if generation == 0 {
-        return None;
-    }
+    (generation != 0).then_some(generation)
+}
+
+/// The policy in force and its cgroup depths; `None` before the first one.
+#[inline(always)]
+pub(crate) fn current() -> Option<(KernelTables, u64)> {
+    let generation = generation()?;
+    let control = maps::CONTROL.get_ptr(0)?;
     // SAFETY: as above; the index is 0 or 1.
     let slot = unsafe { (&raw const (*control).slots[(generation & 1) as usize]).read() };
     Some((KernelTables { generation, flags: slot.flags, zero: slot.zero }, slot.cgroup_depths))

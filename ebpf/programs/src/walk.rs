@@ -96,7 +96,7 @@ pub fn walk_connections(ctx: *mut c_void) -> i32 {
         return 0;
     }
     if let Some((tables, _)) = tables::current()
-        && row.generation != tables.generation
+        && row.generation() != tables.generation
     {
         case::decide_again(row, &tables);
     }

@@ -222,8 +222,8 @@ pub(crate) fn connection(row: &ConnectionRow, book: &Book, clock: &Clock) -> Con
     let decided = Raw {
         time: clock.text_of(row.start_ns),
         kind: "connection".to_owned(),
-        verdict: row.verdict,
-        reason: reason_of(row.verdict),
+        verdict: row.verdict() as u8,
+        reason: reason_of(row.verdict() as u8),
         origin: row.origin,
         direction: row.direction,
         protocol: codes::protocol::TCP,
@@ -238,7 +238,7 @@ pub(crate) fn connection(row: &ConnectionRow, book: &Book, clock: &Clock) -> Con
         peer_port: row.peer_port,
         bytes_sent: row.bytes_sent,
         bytes_received: row.bytes_received,
-        generation: row.generation,
+        generation: row.generation(),
         audited: row.flags & ConnectionRow::AUDITED != 0,
     }
     .decided(book);

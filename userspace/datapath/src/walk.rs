@@ -14,7 +14,7 @@ impl Datapath {
     /// network namespace is found here.
     pub fn end_denied(&self) -> Result<usize, DatapathError> {
         let denied: Vec<ConnectionRow> =
-            self.connections()?.into_iter().filter(|row| row.verdict == Verdict::Deny as u8).collect();
+            self.connections()?.into_iter().filter(|row| row.verdict() == Verdict::Deny).collect();
         if denied.is_empty() {
             return Ok(0);
         }

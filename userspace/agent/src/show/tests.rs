@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use windrose_datapath::abi::{Address, ConnectionRow, Event};
+use windrose_datapath::abi::{Address, ConnectionRow, Event, Verdict, decision};
 
 use super::*;
 use crate::book::Book;
@@ -18,6 +18,7 @@ fn address(last: u8) -> Address {
 #[test]
 fn golden_connections_for_people() {
     let row = ConnectionRow {
+        decision: decision(3, Verdict::Allow),
         local: address(10),
         peer: address(11),
         local_port: 40_000,
