@@ -264,6 +264,15 @@ impl Agent {
         links.sort();
         Ok(links)
     }
+
+    /// Detaches one program by its pinned link, which nobody else holds when the agent is dead.
+    pub fn unpin_link(&self, name: &str) -> Result<()> {
+        for version in fs::read_dir(self.pins()?)? {
+            let link = version?.path().join("links").join(name);
+            fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))?;
+        }
+        Ok(())
+    }
 }
 
 /// A list that may be wrapped in an object.

@@ -20,6 +20,7 @@ tests![
     connections_older_than_enforcement_are_put_under_policy,
     a_workload_that_is_described_later_is_enforced,
     a_process_that_moves_into_a_workload_is_enforced,
+    a_packet_that_finds_an_accepted_socket_undescribed_passes,
 ];
 
 fn a_workload_that_starts_later_has_its_policy_from_its_first_packet() -> Result<()> {
@@ -150,4 +151,28 @@ fn a_process_that_moves_into_a_workload_is_enforced() -> Result<()> {
     mover.must(Act::Join { processes: processes.to_string_lossy().into_owned() })?;
     mover.tcp(pair.cart.v4(PORT)).is_refused()?;
     mover.udp(pair.cart.v6(PORT)).is_refused()
+}
+
+/// Packets are filtered before their socket is locked: one of data can find the accepted socket, on
+/// another processor, before the program that describes it. It once decided a connection without a
+/// peer, and silenced it. Without that program every accepted socket stays as such a packet finds it.
+fn a_packet_that_finds_an_accepted_socket_undescribed_passes() -> Result<()> {
+    let pair = Pair::new()?;
+    let policy = isolate("shop")
+        + &network(
+            "shop/allow",
+            "podSelector: {}, policyTypes: [Ingress, Egress], \
+             ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 8080}]}], \
+             egress: [{to: [{podSelector: {matchLabels: {app: cart}}}], ports: [{port: 8080}]}]",
+        );
+    let mut agent = Agent::start(&pair.world, &policy)?;
+    agent.kill()?;
+    agent.unpin_link("connection_life")?;
+    for to in pair.every_way(PORT) {
+        let connection = pair.web.connect(Protocol::Tcp, to)?;
+        connection.exchange(64)?;
+        connection.exchange(100_000)?;
+    }
+    pair.web.tcp(pair.cart.v4(OTHER)).is_refused()?;
+    Ok(())
 }
