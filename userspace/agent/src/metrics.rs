@@ -5,7 +5,7 @@ use std::fmt;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use windrose_datapath::{Counts, DatapathError, MapFill, ProgramStatus};
+use windrose_datapath::{Counting, Counts, DatapathError, MapFill, ProgramStatus};
 
 use crate::agent::Agent;
 use crate::snapshot::Snapshot;
@@ -45,7 +45,8 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     let edges = datapath.edges()?;
     let (connections, flows) = (datapath.connections()?, datapath.flows()?);
     let refusals = datapath.refusals()?;
-    let (counts, maps, programs) = (datapath.counts()?, datapath.map_fill()?, datapath.programs()?);
+    let (counts, maps, programs) =
+        (datapath.counts()?, datapath.map_fill(Counting::Known)?, datapath.programs()?);
     let generation = datapath.generation();
     drop(datapath);
     let snapshot = Snapshot { generation, ..Snapshot::clone(&agent.snapshot()) };

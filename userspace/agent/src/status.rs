@@ -1,7 +1,7 @@
 //! `/status`: what the agent enforces, as JSON.
 
 use serde::{Deserialize, Serialize};
-use windrose_datapath::{DatapathError, abi};
+use windrose_datapath::{Counting, DatapathError, abi};
 
 use crate::agent::Agent;
 use crate::snapshot::{Counts, Reload};
@@ -110,7 +110,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
     let snapshot = agent.snapshot();
     let datapath = agent.datapath();
     let counts = datapath.counts()?;
-    let maps = datapath.map_fill()?.into_iter();
+    let maps = datapath.map_fill(Counting::Keys)?.into_iter();
     let programs = datapath.programs()?.into_iter();
     Ok(Status {
         generation: datapath.generation(),

@@ -53,6 +53,37 @@ slotted! {
     CgroupRow, u32, workloads;
 }
 
+/// The room that a policy needs in one map.
+struct Need {
+    map: &'static str,
+    /// Its rows.
+    rows: usize,
+    /// Rows of the policy before it, which stay until the flip.
+    gone: usize,
+}
+
+fn needs(changes: &Changes, tables: &Tables) -> [Need; 10] {
+    fn gone<K, V>(changes: &[Change<K, V>]) -> usize {
+        changes.iter().filter(|(_, _, after)| after.is_none()).count()
+    }
+    let rows = |lists: &HashMap<u32, Arc<[u32]>>, per_row: usize| {
+        lists.len() + lists.values().map(|list| list.len().saturating_sub(1) / per_row).sum::<usize>()
+    };
+    [
+        ("CGROUPS", tables.cgroups.len(), gone(&changes.cgroups)),
+        ("CGROUP_PATHS", tables.cgroups.len(), gone(&changes.cgroups)),
+        ("WORKLOADS", tables.workloads.len(), gone(&changes.workloads)),
+        ("ADDRESSES", tables.addresses.len(), gone(&changes.addresses)),
+        ("PREFIXES", tables.prefixes.len(), gone(&changes.prefixes)),
+        ("PEER_LISTS", 1 + rows(&tables.peer_lists, GROUPS_PER_ROW), gone(&changes.peer_lists)),
+        ("POLICY_SETS", rows(&tables.policy_sets, SETS_PER_ROW), gone(&changes.policy_sets)),
+        ("RULE_SETS", tables.rule_sets.len(), gone(&changes.rule_sets)),
+        ("RULES", tables.rules.len(), gone(&changes.rules)),
+        ("PORT_NAMES", tables.port_names.len(), gone(&changes.port_names)),
+    ]
+    .map(|(map, rows, gone)| Need { map, rows, gone })
+}
+
 impl Datapath {
     /// Puts `tables` in force, which differ from what is in force by `changes`. A decision sees all
     /// of the old policy or all of the new one. On an error before the flip the old one stays.
@@ -62,10 +93,12 @@ impl Datapath {
     /// [`DatapathError::DoesNotFit`] with the numbers, before anything is written.
     pub fn apply(&mut self, changes: &Changes, tables: &Tables) -> Result<Applied, DatapathError> {
         let began = Instant::now();
-        self.check_room(changes, tables)?;
+        let needs = needs(changes, tables);
+        self.check_room(&needs)?;
         let old = self.control.generation();
         let new = old + 1;
         if changes.is_empty() && old != 0 {
+            self.remember_rows(&needs);
             return Ok(Applied { generation: old, changes: 0, took: began.elapsed() });
         }
         self.write(changes, new)?;
@@ -75,37 +108,26 @@ impl Datapath {
         sys::wait_for_programs().map_err(DatapathError::call("waiting for running programs"))?;
         self.control.write_slot(old, settings);
         self.sweep(changes)?;
+        self.remember_rows(&needs);
         Ok(Applied { generation: new, changes: changes.len(), took: began.elapsed() })
     }
 
-    fn check_room(&self, changes: &Changes, tables: &Tables) -> Result<(), DatapathError> {
-        fn gone<K, V>(changes: &[Change<K, V>]) -> usize {
-            changes.iter().filter(|(_, _, after)| after.is_none()).count()
-        }
-        fn rows(lists: usize, long: impl Iterator<Item = usize>) -> usize {
-            lists + long.sum::<usize>()
-        }
-        let extra = |lists: &HashMap<u32, Arc<[u32]>>, per_row: usize| {
-            rows(lists.len(), lists.values().map(|list| list.len().saturating_sub(1) / per_row))
-        };
-        let needs = [
-            ("CGROUPS", tables.cgroups.len() + gone(&changes.cgroups)),
-            ("CGROUP_PATHS", tables.cgroups.len() + gone(&changes.cgroups)),
-            ("WORKLOADS", tables.workloads.len() + gone(&changes.workloads)),
-            ("ADDRESSES", tables.addresses.len() + gone(&changes.addresses)),
-            ("PREFIXES", tables.prefixes.len() + gone(&changes.prefixes)),
-            ("PEER_LISTS", 1 + extra(&tables.peer_lists, GROUPS_PER_ROW) + gone(&changes.peer_lists)),
-            ("POLICY_SETS", extra(&tables.policy_sets, SETS_PER_ROW) + gone(&changes.policy_sets)),
-            ("RULE_SETS", tables.rule_sets.len() + gone(&changes.rule_sets)),
-            ("RULES", tables.rules.len() + gone(&changes.rules)),
-            ("PORT_NAMES", tables.port_names.len() + gone(&changes.port_names)),
-        ];
+    fn check_room(&self, needs: &[Need]) -> Result<(), DatapathError> {
         let overflows: Vec<Overflow> = needs
-            .into_iter()
-            .map(|(map, needed)| Overflow { map, needed, capacity: self.capacities.of(map) })
+            .iter()
+            .map(|need| Overflow {
+                map: need.map,
+                needed: need.rows + need.gone,
+                capacity: self.capacities.of(need.map),
+            })
             .filter(|overflow| overflow.needed > overflow.capacity)
             .collect();
         if overflows.is_empty() { Ok(()) } else { Err(DatapathError::DoesNotFit { overflows }) }
+    }
+
+    /// Keeps how many rows the policy in force has, so that nobody counts 100,000 keys for a scrape.
+    fn remember_rows(&mut self, needs: &[Need]) {
+        self.rows = needs.iter().map(|need| (need.map, need.rows)).collect();
     }
 
     /// Step 1: everything that the new generation reads, where the old one does not look.

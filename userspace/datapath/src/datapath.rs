@@ -50,6 +50,8 @@ pub struct Datapath {
     pub(crate) machine: Machine,
     pub(crate) pins: Pins,
     pub(crate) capacities: Capacities,
+    /// Rows of the policy in force, by map; none before this process has put one in force.
+    pub(crate) rows: Vec<(&'static str, usize)>,
     pub(crate) ebpf: Ebpf,
     pub(crate) maps: Maps,
     pub(crate) control: ControlWord,
@@ -107,7 +109,7 @@ impl Datapath {
         // The empty list: the engine expects it (`Tables::peer_list`).
         maps.peer_lists.put(&PeerListKey::ZERO, &PeerListRow::ZERO)?;
         let pins = pins.clone();
-        Ok(Self { machine, pins, capacities, ebpf, maps, control, walk, adoption, adopted })
+        Ok(Self { machine, pins, capacities, rows: Vec::new(), ebpf, maps, control, walk, adoption, adopted })
     }
 
     /// Whether pins of an earlier agent were adopted.

@@ -25,5 +25,5 @@ pub use maps::Capacities;
 pub use pinned::difference;
 pub use pins::Pins;
 pub use programs::ProgramStatus;
-pub use stats::{Counts, MapFill};
+pub use stats::{Counting, Counts, MapFill};
 pub use windrose_abi as abi;
