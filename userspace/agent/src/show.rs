@@ -120,7 +120,7 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
     let audit = if status.audit { ", whole agent in audit" } else { "" };
     let adopted = if status.adopted { ", adopted from an earlier agent" } else { "" };
     #[expect(clippy::cast_precision_loss, reason = "an uptime for people")]
-    let uptime = short(status.uptime_seconds as f64);
+    let uptime = short(status.uptime_seconds.max(1) as f64);
     let Status { counts, lost, .. } = status;
     let mut lines = vec![
         format!("{}  generation {}{audit}", paint.bold(&state), status.generation),
