@@ -19,10 +19,11 @@ const RAW: u32 = 255;
 /// sockets belong to the root cgroup, so that only the source address tells.
 #[inline(never)]
 pub(crate) fn answer(skb: *mut __sk_buff, sk: *mut bpf_sock) -> i32 {
-    // The agent's own answers to refused packets. The kernel's control sockets are of the protocol
-    // that they answer, never of this one. A workload gains nothing: what its raw sockets send was
-    // judged as its egress before this point. Other processes of the host could send any packet in a
-    // workload's name before; policy does not bind them.
+    // The agent's own answers to refused packets. The kernel's control sockets are of protocol TCP,
+    // ICMP or ICMPv6, never of this one, so that all of theirs are judged. A workload gains nothing:
+    // what its raw sockets send was judged as its egress before this point. Who else has
+    // CAP_NET_RAW on the host is not bound by policy, and could send any other packet in a
+    // workload's name before.
     // SAFETY: the caller checks that `sk` is not null.
     if unsafe { (*sk).protocol } == RAW {
         return PASS;
