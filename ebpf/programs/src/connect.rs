@@ -62,10 +62,12 @@ fn scene_of(ctx: *mut bpf_sock_addr, peer: &Address, local_port: u16) -> Scene {
         peer: *peer,
         local_port,
         peer_port: port_of(ctx),
+        transport_word: 0,
         // SAFETY: the helper takes this program's context.
         cookie: unsafe { bpf_get_socket_cookie(ctx.cast()) },
         // SAFETY: as above.
         netns: unsafe { bpf_get_netns_cookie(ctx.cast()) },
+        interface: 0,
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Sample {
     counts: Counts,
     maps: Vec<MapFill>,
     programs: Vec<ProgramStatus>,
+    answers: [(&'static str, u64); 2],
+    suppressed_answers: [(&'static str, u64); 3],
     events: u64,
     follower_events_lost: u64,
 }
@@ -59,6 +61,8 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
         counts,
         maps,
         programs,
+        answers: agent.answers.sent(),
+        suppressed_answers: agent.answers.suppressed(),
         events: agent.flow_log.seen(),
         follower_events_lost: agent.flow_log.lost(),
     })

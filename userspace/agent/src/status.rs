@@ -41,6 +41,8 @@ pub(crate) struct Status {
     pub(crate) adopted: bool,
     /// Whether the whole agent is in audit.
     pub(crate) audit: bool,
+    /// How refused ingress is answered: `drop`, `reset` or `unreachable`.
+    pub(crate) refused_ingress: String,
     /// Whether the kernel's run-time statistics are on.
     pub(crate) statistics: bool,
     /// How many of what.
@@ -121,6 +123,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
         uptime_seconds: agent.started.elapsed().as_secs(),
         adopted: datapath.is_adopted(),
         audit: agent.config.audit,
+        refused_ingress: agent.config.refused_ingress.as_str().to_owned(),
         statistics: agent.config.statistics,
         counts: snapshot.counts,
         maps: maps

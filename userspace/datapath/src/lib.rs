@@ -1,5 +1,7 @@
 //! Load, attach, pin, apply tables, read events and statistics: the only crate that talks aya.
 
+mod answer;
+mod answerer;
 mod apply;
 mod btf;
 mod control;
@@ -16,6 +18,8 @@ mod stats;
 mod sys;
 mod walk;
 
+pub use answer::{Answer, AnswerKind, Manner};
+pub use answerer::{Answerer, Sent};
 pub use apply::Applied;
 pub use datapath::Datapath;
 pub use error::{DatapathError, Overflow};
