@@ -16,6 +16,7 @@ mod flows;
 mod fragments;
 mod maps;
 mod origins;
+mod refusals;
 mod skb;
 mod sockops;
 mod subject;
