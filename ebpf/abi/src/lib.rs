@@ -8,12 +8,14 @@
 mod layout;
 
 pub mod codes;
+pub mod edge;
 pub mod event;
 pub mod identity;
 pub mod rules;
 pub mod state;
 
 pub use codes::{Action, Direction, DropReason, EventKind, Origin, Phase, Tier, Verdict};
+pub use edge::{BucketKey, DenyNote, DenyOrigin, DenyRow, EdgeLimit, EdgeReason, EdgeSettings, LimitClass};
 pub use event::Event;
 pub use identity::{
     Address, AddressRow, AddressSlot, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PrefixKey, PrefixRow,

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod decide;
+pub mod edge;
+pub mod frame;
 pub mod histogram;
 pub mod packet;
 pub mod peer;

@@ -12,6 +12,7 @@ mod case;
 mod cgroup;
 mod connect;
 mod connections;
+mod edge;
 mod events;
 mod flows;
 mod fragments;
