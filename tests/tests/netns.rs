@@ -14,6 +14,8 @@ mod audit;
 mod blocks;
 #[path = "netns/cluster.rs"]
 mod cluster;
+#[path = "netns/edge.rs"]
+mod edge;
 #[path = "netns/egress.rs"]
 mod egress;
 #[path = "netns/harness.rs"]
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         audit::tests(),
         blocks::tests(),
         cluster::tests(),
+        edge::tests(),
         egress::tests(),
         harness::tests(),
         host::tests(),

@@ -45,6 +45,27 @@ codes! {
     }
 }
 
+impl EdgeReason {
+    /// Whether a frame goes on to the stack.
+    #[inline(always)]
+    pub const fn passes(self) -> bool {
+        match self {
+            Self::Passed | Self::NotIp => true,
+            Self::Unparsable
+            | Self::BadFlags
+            | Self::Bogon
+            | Self::Land
+            | Self::Private
+            | Self::DeniedHost
+            | Self::DeniedPrefix
+            | Self::SynLimit
+            | Self::UdpLimit
+            | Self::IcmpLimit
+            | Self::AllLimit => false,
+        }
+    }
+}
+
 codes! {
     /// Which packets a limit counts.
     pub enum LimitClass {

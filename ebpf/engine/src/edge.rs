@@ -33,25 +33,6 @@ pub trait EdgeTables {
     fn take(&self, index: u32, limit: &EdgeLimit, source: &Address) -> bool;
 }
 
-/// Whether a frame goes on to the stack.
-#[inline(always)]
-pub const fn passes(reason: EdgeReason) -> bool {
-    match reason {
-        EdgeReason::Passed | EdgeReason::NotIp => true,
-        EdgeReason::Unparsable
-        | EdgeReason::BadFlags
-        | EdgeReason::Bogon
-        | EdgeReason::Land
-        | EdgeReason::Private
-        | EdgeReason::DeniedHost
-        | EdgeReason::DeniedPrefix
-        | EdgeReason::SynLimit
-        | EdgeReason::UdpLimit
-        | EdgeReason::IcmpLimit
-        | EdgeReason::AllLimit => false,
-    }
-}
-
 /// Decides a frame. The first step that has something to say against it decides.
 ///
 /// A later fragment is decided by what every fragment has: addresses and protocol.

@@ -192,7 +192,7 @@ fn judge(context: *mut xdp_md) -> u32 {
     let frame = unsafe { Frame { start: (*context).data as usize, end: (*context).data_end as usize } };
     let reason = edge::decide(&frame, &KernelEdge);
     count(reason);
-    if edge::passes(reason) { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+    if reason.passes() { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }
 
 #[inline(always)]

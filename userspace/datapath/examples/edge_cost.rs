@@ -78,7 +78,7 @@ impl Subject {
         let machine = Machine::inspect()?;
         let pins = Pins::below(&machine.bpffs, &format!("windrose-edge-cost-{}", std::process::id()));
         let config = EdgeConfig { settings: *settings, allowed: Vec::new() };
-        Ok(Self { edge: Edge::open(&machine, pins.clone(), &Capacities::default(), config)?, pins })
+        Ok(Self { edge: Edge::open(&pins, &Capacities::default(), config)?, pins })
     }
 
     fn fill(&self, hosts: u32, prefixes: u32) -> Result<Duration, Box<dyn Error>> {

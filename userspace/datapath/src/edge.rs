@@ -12,7 +12,6 @@ use windrose_abi::{Address, BucketKey, DenyNote, DenyRow, EdgeReason, EdgeSettin
 
 use crate::datapath::OBJECT;
 use crate::error::DatapathError;
-use crate::machine::Machine;
 use crate::maps::{Capacities, Table};
 use crate::pins::Pins;
 use crate::programs::ProgramStatus;
@@ -68,13 +67,7 @@ pub struct Edge {
 impl Edge {
     /// Loads the program and opens the maps, adopting pinned ones with their entries. Nothing is
     /// attached; what an earlier agent has attached goes on with its own program.
-    pub fn open(
-        machine: &Machine,
-        pins: Pins,
-        capacities: &Capacities,
-        mut config: EdgeConfig,
-    ) -> Result<Self, DatapathError> {
-        debug_assert!(machine.bpffs.exists());
+    pub fn open(pins: &Pins, capacities: &Capacities, mut config: EdgeConfig) -> Result<Self, DatapathError> {
         pins.check()?;
         pins.prepare()?;
         if !config.allowed.is_empty() {
@@ -117,7 +110,7 @@ impl Edge {
             wanted.adopt(name, room);
         }
         Ok(Self {
-            pins,
+            pins: pins.clone(),
             capacities: wanted,
             config,
             ebpf,

@@ -142,11 +142,10 @@ impl Edge {
     pub fn undeny(&self, prefix: PrefixKey) -> Result<bool, DatapathError> {
         let prefix = cut(&prefix, prefix.length);
         let mut ledger = self.ledger();
-        if !ledger.added.contains_key(&prefix) {
-            return Ok(false);
-        }
+        let Some(claim) = ledger.added.get(&prefix).copied() else { return Ok(false) };
         self.forget(&mut ledger, &prefix)?;
-        Ok(true)
+        // One that has ended and is not swept yet is gone to everybody.
+        Ok(claim.until_ns > now_ns())
     }
 
     /// Removes additions that have ended; says how many. The program heeds their ends by itself.
