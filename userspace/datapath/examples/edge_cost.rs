@@ -31,6 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     edge.show("floor: not IP", &arp())?;
     edge.show("v4 TCP, empty tables", &frame("198.51.100.7", 6))?;
     edge.show("v6 TCP, empty tables", &frame("2001:db8::7", 6))?;
+    edge.show("v4 TCP in a VLAN", &in_a_vlan(&frame("198.51.100.7", 6)))?;
+    edge.show("impossible flags", &null_scan())?;
     for hosts in [10, 100_000, 1_000_000] {
         let took = edge.fill(hosts, 0)?;
         println!("-- {hosts} hosts, written in {took:?}");
@@ -40,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         edge.cold("host hit, cold", |n| host(n % hosts).into())?;
         edge.cold("host miss, cold", |n| Ipv4Addr::from(0xc633_0000 | n & 0xffff).into())?;
     }
-    for prefixes in [10, 10_000, 100_000, 200_000] {
+    for prefixes in [10, 10_000, 100_000, 1_000_000] {
         let took = edge.fill(0, prefixes)?;
         println!("-- {prefixes} prefixes, written in {took:?}");
         edge.show("prefix hit", &frame(&inside(prefixes / 2).to_string(), 6))?;
@@ -78,11 +80,15 @@ impl Subject {
         let machine = Machine::inspect()?;
         let pins = Pins::below(&machine.bpffs, &format!("windrose-edge-cost-{}", std::process::id()));
         let config = EdgeConfig { settings: *settings, allowed: Vec::new() };
-        Ok(Self { edge: Edge::open(&pins, &Capacities::default(), config)?, pins })
+        let mut capacities = Capacities::default();
+        capacities.set("DENY_PREFIXES", 1 << 20)?;
+        Ok(Self { edge: Edge::open(&pins, &capacities, config)?, pins })
     }
 
     fn fill(&self, hosts: u32, prefixes: u32) -> Result<Duration, Box<dyn Error>> {
-        Ok(self.edge.sync(entries(hosts, prefixes), &[])?.took)
+        let took = self.edge.sync(entries(hosts, prefixes), &[])?.took;
+        memory()?;
+        Ok(took)
     }
 
     fn show(&self, what: &str, frame: &[u8]) -> Result<(), Box<dyn Error>> {
@@ -128,13 +134,28 @@ impl Drop for Subject {
     }
 }
 
+/// What the kernel says that the maps of this process take.
+fn memory() -> Result<(), Box<dyn Error>> {
+    let mut total = 0_u64;
+    for entry in std::fs::read_dir("/proc/self/fdinfo")?.flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        if field("map_id:").is_some() {
+            total = total.max(field("memlock:").unwrap_or(0));
+        }
+    }
+    println!("the largest map takes {} MiB", total >> 20);
+    Ok(())
+}
+
 /// Hosts of 1.0.0.0 and up, and as many of IPv6 (half of each).
 fn entries(hosts: u32, prefixes: u32) -> Vec<Listed> {
     let listed = |prefix| Listed { prefix, until_ns: FOREVER, list: 1 };
     let singles = (0..hosts).map(|n| listed(key(if n % 2 == 0 { host(n).into() } else { host6(n).into() })));
     let nets = (0..prefixes).map(|n| {
-        let PrefixKey { address, .. } = key(Ipv4Addr::from(0x5000_0000 + (n << 8)).into());
-        listed(PrefixKey { length: 96 + 24, address })
+        let PrefixKey { address, .. } = key(Ipv4Addr::from(0x5000_0000 + (n << 4)).into());
+        listed(PrefixKey { length: 96 + 28, address })
     });
     singles.chain(nets).collect()
 }
@@ -150,7 +171,7 @@ fn host6(n: u32) -> Ipv6Addr {
 
 /// An address in the n-th prefix.
 fn inside(n: u32) -> Ipv4Addr {
-    Ipv4Addr::from(0x5000_0000 + (n << 8) + 7)
+    Ipv4Addr::from(0x5000_0000 + (n << 4) + 7)
 }
 
 fn key(address: IpAddr) -> PrefixKey {
@@ -164,6 +185,16 @@ fn key(address: IpAddr) -> PrefixKey {
 fn arp() -> Vec<u8> {
     let mut frame = vec![0_u8; 64];
     frame[12..14].copy_from_slice(&[0x08, 0x06]);
+    frame
+}
+
+fn in_a_vlan(frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0, 0, 42], &frame[12..]].concat()
+}
+
+fn null_scan() -> Vec<u8> {
+    let mut frame = frame("198.51.100.7", 6);
+    frame[14 + 20 + 13] = 0;
     frame
 }
 
