@@ -1,6 +1,7 @@
 //! The edge: what the agent has dropped at interfaces, kept as configured while it runs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ mod prefix;
 pub(crate) use command::{EdgeArgs, run};
 pub(crate) use config::{EdgeChoices, KEYS};
 pub(crate) use keeper::Keeper;
+use keeper::Signal;
 pub(crate) use prefix::parse as parse_prefix;
 
 /// The edge as the agent's tasks share it.
@@ -28,6 +30,8 @@ pub(crate) struct Guard {
     edge: Edge,
     choices: EdgeChoices,
     published: Mutex<EdgeView>,
+    /// The keeper's, once it runs.
+    signals: OnceLock<SyncSender<Signal>>,
 }
 
 /// What the edge is doing, as JSON shows it.
@@ -90,12 +94,25 @@ impl Guard {
             return Ok(None);
         }
         let edge = Edge::open(pins, capacities, choices.compile()).context("cannot open the edge")?;
-        Ok(Some(Arc::new(Self { edge, choices: choices.clone(), published: Mutex::default() })))
+        Ok(Some(Arc::new(Self {
+            edge,
+            choices: choices.clone(),
+            published: Mutex::default(),
+            signals: OnceLock::new(),
+        })))
     }
 
     /// What it is doing.
     pub(crate) fn view(&self) -> EdgeView {
         self.published().clone()
+    }
+
+    /// Has the lists read again, as if their files had changed.
+    pub(crate) fn read_lists(&self) {
+        if let Some(signals) = self.signals.get() {
+            // A full queue holds the same already.
+            let _ = signals.try_send(Signal::Files);
+        }
     }
 
     /// Asks the kernel; blocks for some milliseconds.

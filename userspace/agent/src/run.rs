@@ -205,6 +205,9 @@ impl Signals {
             tokio::select! {
                 _ = self.hangup.recv() => {
                     agent.trigger(Trigger::Signal);
+                    if let Some(edge) = &agent.edge {
+                        edge.read_lists();
+                    }
                 }
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,

@@ -81,8 +81,15 @@ pub enum DatapathError {
         /// Entries it has room for.
         capacity: usize,
     },
-    /// A policy or the deny lists do not fit the maps.
-    #[error("it does not fit: {}; raise the capacity in the configuration, detach and start again",
+    /// Deny lists do not fit the maps.
+    #[error("the deny lists do not fit: {}; raise the capacity in the configuration, detach and start again",
+        overflows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    ListsDoNotFit {
+        /// Every map that is too small.
+        overflows: Vec<Overflow>,
+    },
+    /// A policy does not fit the maps.
+    #[error("the policy does not fit: {}; raise the capacity in the configuration, detach and start again",
         overflows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     DoesNotFit {
         /// Every map that is too small.

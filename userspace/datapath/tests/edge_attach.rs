@@ -268,7 +268,7 @@ fn lists_that_do_not_fit_are_refused_with_the_numbers() {
     let entries = |from, to| (from..to).map(|n| on_list(1, host(n))).collect::<Vec<_>>();
     edge.sync(entries(0, 60), &[]).unwrap();
     let refused = edge.sync(entries(0, 65), &[]).unwrap_err();
-    let DatapathError::DoesNotFit { overflows } = &refused else { panic!("{refused}") };
+    let DatapathError::ListsDoNotFit { overflows } = &refused else { panic!("{refused}") };
     assert_eq!((overflows[0].needed, overflows[0].capacity), (65, 64));
     assert!(passes(&edge, host(60)), "something was written");
     // What fits in the end is put in force although there is no room for both.

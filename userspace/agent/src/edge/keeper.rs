@@ -25,7 +25,7 @@ const SIGNALS: usize = 16;
 
 /// What the thread is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signal {
+pub(super) enum Signal {
     /// Files have changed.
     Files,
     /// The agent ends.
@@ -52,6 +52,8 @@ impl Keeper {
         });
         work.lists.load(&work.guard.edge);
         work.look();
+        // Set once: one keeper a guard.
+        let _ = work.guard.signals.set(signals.clone());
         let thread = thread::Builder::new()
             .name("edge".to_owned())
             .spawn(move || work.run(&waiting, watch, &paths))

@@ -80,7 +80,7 @@ impl Edge {
     ///
     /// # Errors
     ///
-    /// [`DatapathError::DoesNotFit`] with the numbers, before anything is written.
+    /// [`DatapathError::ListsDoNotFit`] with the numbers, before anything is written.
     pub fn sync(&self, mut listed: Vec<Listed>, kept: &[u32]) -> Result<Synced, DatapathError> {
         let began = Instant::now();
         let now_ns = now_ns();
@@ -101,7 +101,7 @@ impl Edge {
             .filter(|overflow| overflow.needed > overflow.capacity)
             .collect();
         if !overflows.is_empty() {
-            return Err(DatapathError::DoesNotFit { overflows });
+            return Err(DatapathError::ListsDoNotFit { overflows });
         }
         let mut synced = Synced::default();
         self.carry_out(&self.hosts, &hosts, host_rows.0, &mut synced)?;
