@@ -30,6 +30,8 @@ mod ports;
 mod reload;
 #[path = "netns/selectors.rs"]
 mod selectors;
+#[path = "netns/services.rs"]
+mod services;
 #[path = "netns/start.rs"]
 mod start;
 #[path = "netns/state.rs"]
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         ports::tests(),
         reload::tests(),
         selectors::tests(),
+        services::tests(),
         start::tests(),
         state::tests(),
         survival::tests(),

@@ -11,6 +11,7 @@ pub mod codes;
 pub mod event;
 pub mod identity;
 pub mod rules;
+pub mod services;
 pub mod state;
 
 pub use codes::{Action, Direction, DropReason, EventKind, Origin, Phase, Tier, Verdict};
@@ -22,6 +23,10 @@ pub use identity::{
 pub use rules::{
     Control, ControlSlot, PolicySetKey, PolicySetRow, PortKey, PortRow, PortSlot, RuleKey, RuleRow,
     RuleSetRow, RuleSetSlot, RuleSlot,
+};
+pub use services::{
+    AffinityKey, AffinityRow, BalancedRow, ChoiceKey, EndpointLoad, EndpointRow, EndpointSlot, EndpointState,
+    ReplyKey, ReplyRow, ServiceKey, ServiceRow, ServiceSlot, ServiceTotals, TableKey, TableRow,
 };
 pub use state::{
     CachedDecision, ConnectionRow, EdgeKey, EdgeRow, FlowKey, FlowRow, FragmentKey, Offsets, OriginKey,

@@ -49,6 +49,8 @@ impl ControlSlot {
     pub const AUDIT_ALL: u32 = 1;
     /// Some row of `PREFIXES` exists, so that the trie is worth a look.
     pub const HAS_PREFIXES: u32 = 2;
+    /// Some row of `SERVICES` exists.
+    pub const HAS_SERVICES: u32 = 4;
 }
 
 layout! {

@@ -5,8 +5,10 @@
 #![feature(core_intrinsics)]
 
 mod account;
+mod address;
 mod adopt;
 mod answers;
+mod balanced;
 mod cache;
 mod case;
 mod cgroup;
@@ -18,6 +20,7 @@ mod fragments;
 mod maps;
 mod memory;
 mod origins;
+mod services;
 mod skb;
 mod sockops;
 mod subject;

@@ -1,6 +1,7 @@
 //! Load, attach, pin, apply tables, read events and statistics: the only crate that talks aya.
 
 mod apply;
+mod balanced;
 mod btf;
 mod control;
 mod datapath;

@@ -24,6 +24,10 @@ pub struct Counts {
     pub dropped_packets: u64,
     /// Connections whose row could not be allocated.
     pub no_connection_row: u64,
+    /// Connections to services that were refused because their row could not be allocated.
+    pub no_balanced_row: u64,
+    /// Loads of endpoints and totals of services that found no room.
+    pub uncounted_loads: u64,
 }
 
 /// How full a map is.
@@ -68,6 +72,8 @@ impl Datapath {
             unnamed_edges: read(2)?,
             dropped_packets: read(3)?,
             no_connection_row: read(4)?,
+            no_balanced_row: read(5)?,
+            uncounted_loads: read(6)?,
         })
     }
 
@@ -87,6 +93,12 @@ impl Datapath {
             fill("RULE_SETS", count(&maps.rule_sets)?),
             fill("RULES", count(&maps.rules)?),
             fill("PORT_NAMES", count(&maps.port_names)?),
+            fill("SERVICES", count(&maps.services)?),
+            fill("ENDPOINTS", count(&maps.endpoints)?),
+            fill("BALANCE_TABLES", count(&maps.balance_tables)?),
+            fill("ENDPOINT_LOADS", count(&maps.endpoint_loads)?),
+            fill("SERVICE_TOTALS", count(&maps.service_totals)?),
+            fill("AFFINITIES", count(&maps.affinities)?),
             fill("FLOWS", count(&maps.flows)?),
             fill("ORIGINS", count(&maps.origins)?),
             fill("REFUSALS", count(&maps.refusals)?),
