@@ -8,12 +8,18 @@ use windrose_tests::trial;
 mod accounting;
 #[path = "netns/audit.rs"]
 mod audit;
+#[path = "netns/balancing.rs"]
+mod balancing;
 #[path = "netns/blocks.rs"]
 mod blocks;
 #[path = "netns/cluster.rs"]
 mod cluster;
 #[path = "netns/egress.rs"]
 mod egress;
+#[path = "netns/endpoints.rs"]
+mod endpoints;
+#[path = "netns/front.rs"]
+mod front;
 #[path = "netns/harness.rs"]
 mod harness;
 #[path = "netns/host.rs"]
@@ -43,9 +49,11 @@ fn main() -> ExitCode {
     let tests = [
         accounting::tests(),
         audit::tests(),
+        balancing::tests(),
         blocks::tests(),
         cluster::tests(),
         egress::tests(),
+        endpoints::tests(),
         harness::tests(),
         host::tests(),
         ingress::tests(),

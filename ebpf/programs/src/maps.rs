@@ -4,11 +4,11 @@ use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::macros::btf_map;
 use windrose_abi::{
-    Address, AddressRow, AffinityKey, AffinityRow, BalancedRow, CachedDecision, CgroupPath, CgroupRow, ChoiceKey,
-    ConnectionRow, Control, EdgeKey, EdgeRow, EndpointLoad, EndpointRow, Event, FlowKey, FlowRow,
+    Address, AddressRow, AffinityKey, AffinityRow, BalancedRow, CachedDecision, CgroupPath, CgroupRow,
+    ChoiceKey, ConnectionRow, Control, EdgeKey, EdgeRow, EndpointLoad, EndpointRow, Event, FlowKey, FlowRow,
     FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey,
-    PortRow, PrefixRow, RefusalKey, ReplyKey, ReplyRow, RuleKey, RuleRow, RuleSetRow, ServiceKey,
-    ServiceRow, ServiceTotals, SynRow, TableKey, TableRow, WorkloadRow,
+    PortRow, PrefixRow, RefusalKey, ReplyKey, ReplyRow, RuleKey, RuleRow, RuleSetRow, ServiceKey, ServiceRow,
+    ServiceTotals, SynRow, TableKey, TableRow, WorkloadRow,
 };
 
 /// Entries are allocated when they are written: capacity costs only the buckets.

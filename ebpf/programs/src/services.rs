@@ -82,12 +82,8 @@ impl Services for KernelTables {
 /// What a process asks for, if that is a service.
 #[inline(always)]
 fn asked<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables) -> Option<Asked> {
-    let key = ServiceKey {
-        address: F::address(ctx),
-        port: port_of(ctx),
-        protocol: protocol_of(ctx),
-        reserved: 0,
-    };
+    let key =
+        ServiceKey { address: F::address(ctx), port: port_of(ctx), protocol: protocol_of(ctx), reserved: 0 };
     let slot = tables.service(&key)?;
     Some(Asked { key, slot })
 }
@@ -215,10 +211,18 @@ fn refuse<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: &Subje
 #[inline(never)]
 fn give_first<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: &Subject) -> i32 {
     let Some(sk) = socket(ctx) else { return PASS };
-    let Some(asked) = asked::<F>(ctx, tables) else { return PASS };
+    let Some(asked) = asked::<F>(ctx, tables) else {
+        if let Some(row) = balanced::get(sk) {
+            expect_itself::<F>(ctx, row);
+        }
+        return PASS;
+    };
     let Some(row) = balanced::get_or_create(sk) else { return REFUSE };
     if row.service == 0 || (row.service == asked.slot.service && row.flags & BalancedRow::CONNECTED == 0) {
         if row.service != 0 && tables.endpoint(row.endpoint).is_some() {
+            if row.flags & BalancedRow::MORE != 0 {
+                expect_reply(ctx, &row.endpoint_address, row.endpoint_port, &asked.key);
+            }
             give::<F>(ctx, &row.endpoint_address, row.endpoint_port);
             return PASS;
         }
@@ -243,19 +247,55 @@ fn give_another<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: 
     if let Some(endpoint) = unsafe { maps::CHOICES.get(&choice) }
         && let Some(slot) = tables.endpoint(*endpoint)
     {
+        expect_reply(ctx, &slot.address, slot.port, &asked.key);
         give::<F>(ctx, &slot.address, slot.port);
         return PASS;
     }
     let endpoint = choose(ctx, tables, &asked, who.workload);
     let Some(slot) = tables.endpoint(endpoint) else { return NOBODY };
-    // LRUs make room for themselves.
+    // An LRU makes room for itself.
     let _ = maps::CHOICES.insert(&choice, &endpoint, 0);
-    let reply = ReplyKey { cookie, address: slot.address, port: slot.port, reserved: [0; 6] };
-    let shown = ReplyRow { address: asked.key.address, port: asked.key.port, reserved: 0 };
-    let _ = maps::REPLIES.insert(&reply, &shown, 0);
+    expect_reply(ctx, &slot.address, slot.port, &asked.key);
     balanced::count(asked.slot.service, endpoint);
     give::<F>(ctx, &slot.address, slot.port);
     PASS
+}
+
+/// A socket that has an endpoint from a service sends to it by its own address.
+#[inline(always)]
+fn expect_itself<F: Family>(ctx: *mut bpf_sock_addr, row: &mut BalancedRow) {
+    let itself = ServiceKey { address: F::address(ctx), port: port_of(ctx), ..ServiceKey::ZERO };
+    let is_known =
+        row.flags & BalancedRow::MORE != 0 && expected(ctx, &itself.address, itself.port).is_some();
+    if is_known || is_endpoint::<F>(ctx, row) {
+        row.flags |= BalancedRow::MORE;
+        expect_reply(ctx, &itself.address, itself.port, &itself);
+    }
+}
+
+/// What comes from an endpoint is shown as the service that the socket has sent to last: two services
+/// may have given it one and the same endpoint.
+#[inline(never)]
+fn expect_reply(ctx: *mut bpf_sock_addr, address: &Address, port: u16, asked: &ServiceKey) {
+    let shown = ReplyRow { address: asked.address, port: asked.port, reserved: 0 };
+    if expected(ctx, address, port) != Some(&shown) {
+        // An LRU makes room for itself.
+        let _ = maps::REPLIES.insert(&reply_key(ctx, address, port), &shown, 0);
+    }
+}
+
+/// As what a datagram from this endpoint is shown, if it is not shown as it is.
+#[inline(always)]
+fn expected(ctx: *mut bpf_sock_addr, address: &Address, port: u16) -> Option<&'static ReplyRow> {
+    // SAFETY: the entry outlives this program's run.
+    unsafe { maps::REPLIES.get(&reply_key(ctx, address, port)) }
+}
+
+#[inline(always)]
+fn reply_key(ctx: *mut bpf_sock_addr, address: &Address, port: u16) -> ReplyKey {
+    // SAFETY: the helper takes this program's context.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.cast()) };
+    ReplyKey { cookie, address: *address, port, reserved: [0; 6] }
 }
 
 #[cgroup_sock_addr(recvmsg4)]
@@ -290,27 +330,20 @@ fn is_endpoint<F: Family>(ctx: *mut bpf_sock_addr, row: &BalancedRow) -> bool {
 fn show_source<F: Family>(ctx: *mut bpf_sock_addr) -> i32 {
     let Some(sk) = socket(ctx) else { return PASS };
     let Some(row) = balanced::get(sk) else { return PASS };
+    if row.flags & BalancedRow::MORE != 0 && show_expected::<F>(ctx) {
+        return PASS;
+    }
     if is_endpoint::<F>(ctx, row) {
         give::<F>(ctx, &row.service_address, row.service_port);
-    } else if row.flags & BalancedRow::MORE != 0 {
-        show_more::<F>(ctx);
     }
     PASS
 }
 
 #[inline(never)]
-fn show_more<F: Family>(ctx: *mut bpf_sock_addr) {
-    let key = ReplyKey {
-        // SAFETY: the helper takes this program's context.
-        cookie: unsafe { bpf_get_socket_cookie(ctx.cast()) },
-        address: F::address(ctx),
-        port: port_of(ctx),
-        reserved: [0; 6],
-    };
-    // SAFETY: the entry outlives this program's run.
-    if let Some(shown) = unsafe { maps::REPLIES.get(&key) } {
-        give::<F>(ctx, &shown.address, shown.port);
-    }
+fn show_expected<F: Family>(ctx: *mut bpf_sock_addr) -> bool {
+    let Some(shown) = expected(ctx, &F::address(ctx), port_of(ctx)) else { return false };
+    give::<F>(ctx, &shown.address, shown.port);
+    true
 }
 
 /// The peer of a socket that a service has connected is the service.

@@ -15,6 +15,7 @@ mod edges;
 mod exposition;
 mod families;
 mod refusals;
+mod services;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub(crate) use edges::Floor;
 use edges::{Edge, Totals};
 pub(crate) use exposition::Exposition;
 use refusals::Refusal;
+use services::Services;
 
 /// Everything of one scrape.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ pub(crate) struct Sample {
     snapshot: Snapshot,
     edges: BTreeMap<Edge, Totals>,
     refusals: BTreeMap<Refusal, u64>,
+    services: Services,
     counts: Counts,
     maps: Vec<MapFill>,
     programs: Vec<ProgramStatus>,
@@ -45,6 +48,7 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     let edges = datapath.edges()?;
     let (connections, flows) = (datapath.connections()?, datapath.flows()?);
     let refusals = datapath.refusals()?;
+    let (totals, loads) = (datapath.service_totals()?, datapath.endpoint_loads()?);
     let (counts, maps, programs) = (datapath.counts()?, datapath.map_fill()?, datapath.programs()?);
     let generation = datapath.generation();
     drop(datapath);
@@ -53,6 +57,7 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     agent.floor.lock().unwrap_or_else(std::sync::PoisonError::into_inner).raise(&mut edges);
     Ok(Sample {
         refusals: refusals::collect(&snapshot.book, &refusals),
+        services: services::collect(&snapshot.book, &totals, &loads),
         snapshot,
         edges,
         counts,

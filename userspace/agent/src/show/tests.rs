@@ -7,6 +7,7 @@ use windrose_datapath::abi::{Address, ConnectionRow, Event, Verdict, decision};
 use super::*;
 use crate::book::Book;
 use crate::clock::Clock;
+use crate::record::Balanced;
 use crate::refused::FaultView;
 use crate::snapshot::{Counts, Reload};
 use crate::status::{Kernel, Lost, MapView, ProgramView};
@@ -33,7 +34,7 @@ fn golden_connections_for_people() {
         tcp_state: 1,
         ..ConnectionRow::ZERO
     };
-    let view = crate::record::connection(&row, &Book::default(), &Clock::now());
+    let view = crate::record::connection(&row, &Balanced::default(), &Book::default(), &Clock::now());
     output::golden::assert("connections.txt", &connections_text(&[view], Paint::off()));
 }
 
@@ -75,7 +76,7 @@ fn golden_status_for_people() {
         adopted: true,
         audit: false,
         statistics: true,
-        counts: Counts { workloads: 4, policies: 1, rules: 2, namespaces: 2 },
+        counts: Counts { workloads: 4, policies: 1, rules: 2, namespaces: 2, services: 1, endpoints: 3 },
         maps: vec![MapView { map: "RULES".to_owned(), entries: 7, capacity: 1024 }],
         programs: vec![ProgramView {
             name: "connect4".to_owned(),
@@ -101,6 +102,8 @@ fn golden_status_for_people() {
             unnamed_refusals: 0,
             unnamed_edges: 0,
             no_connection_row: 0,
+            no_balanced_row: 0,
+            uncounted_loads: 0,
             dropped_packets: 9,
         },
     };

@@ -139,8 +139,9 @@ impl<'o> Binder<'o, '_> {
                 } else {
                     self.slices_endpoints(service, port, slices)
                 };
-                let endpoints =
-                    found.into_iter().filter(|endpoint| !service.is_local || is_local(workloads, endpoint));
+                let endpoints = found
+                    .into_iter()
+                    .filter(|endpoint| !service.is_local || self.is_local(workloads, endpoint.address));
                 ServicePort {
                     name: port.name.clone(),
                     port: port.port,
@@ -188,7 +189,7 @@ impl<'o> Binder<'o, '_> {
                 port: target,
                 weight: 1,
                 is_ready: true,
-                workload: Some(workload.name.clone()),
+                name: Some(workload.name.clone()),
             }));
         }
         let named = service.endpoints.as_ref().map_or(&[][..], |(_, named)| named);
@@ -212,7 +213,7 @@ impl<'o> Binder<'o, '_> {
                     port: *number,
                     weight: (*weight).max(1),
                     is_ready: *weight != 0,
-                    workload: self.owner(*address),
+                    name: self.owner(*address),
                 }));
             }
         }
@@ -238,7 +239,10 @@ impl<'o> Binder<'o, '_> {
                     port: of_slice.port,
                     weight: 1,
                     is_ready: !endpoint.is_terminating && (endpoint.is_ready || service.takes_unready),
-                    workload: self.owner(endpoint.address),
+                    name: self.owner(endpoint.address).or_else(|| {
+                        let name = endpoint.target.clone()?;
+                        Some(ObjectName { namespace: slice.name.namespace.clone(), name })
+                    }),
                 }));
             }
         }
@@ -256,12 +260,12 @@ impl<'o> Binder<'o, '_> {
     fn owner(&self, address: IpAddr) -> Option<ObjectName> {
         self.addresses.get(&address).map(|(owner, _)| owner.clone())
     }
-}
 
-/// Whether it is a workload of this host.
-fn is_local(workloads: &Workloads, endpoint: &Endpoint) -> bool {
-    let workload = endpoint.workload.as_ref().and_then(|name| workloads.get(name));
-    workload.is_some_and(|workload| workload.cgroup.is_some())
+    /// Whether the address is that of a workload of this host.
+    fn is_local(&self, workloads: &Workloads, address: IpAddr) -> bool {
+        let owner = self.addresses.get(&address).and_then(|(owner, _)| workloads.get(owner));
+        owner.is_some_and(|workload| workload.cgroup.is_some())
+    }
 }
 
 /// `windrose.dev/weights`.
@@ -279,9 +283,9 @@ impl<'s> Weights<'s> {
         let weight = self.service.weights.iter().rev().find(|weight| match &weight.of {
             Weighed::Address(address) => *address == endpoint.address,
             Weighed::Workload(name) => endpoint
-                .workload
+                .name
                 .as_ref()
-                .is_some_and(|workload| workload.name == *name && workload.namespace == *namespace),
+                .is_some_and(|found| found.name == *name && found.namespace == *namespace),
         });
         match weight.map(|weight| weight.weight) {
             None => {}

@@ -41,6 +41,8 @@ pub(crate) struct SliceEndpoint {
     pub(crate) is_ready: bool,
     /// `conditions.terminating`.
     pub(crate) is_terminating: bool,
+    /// `targetRef.name`, of the slice's namespace.
+    pub(crate) target: Option<String>,
 }
 
 /// One port of every endpoint of a slice.
@@ -110,8 +112,11 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<SliceOb
 
 fn decode_endpoint(reader: &mut Reader<'_>, node: &Node<'_>, is_v6: bool) -> Option<SliceEndpoint> {
     const CONDITIONS: [&str; 3] = ["ready", "serving", "terminating"];
+    const TARGET: [&str; 7] =
+        ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
     let before = reader.errors();
     let mut address = None;
+    let mut target = None;
     // What is not said is meant well (EndpointConditions in the API's reference).
     let (mut is_ready, mut is_terminating) = (true, false);
     reader.fields(node, "an endpoint", &ENDPOINT, |reader, key, entry| match key {
@@ -140,12 +145,19 @@ fn decode_endpoint(reader: &mut Reader<'_>, node: &Node<'_>, is_v6: bool) -> Opt
                 }
             });
         }
+        "targetRef" => {
+            reader.fields(&entry.value, key, &TARGET, |reader, key, entry| {
+                if key == "name" {
+                    target = reader.text(&entry.value, key).map(ToOwned::to_owned);
+                }
+            });
+        }
         _ => {}
     });
     if address.is_none() && reader.errors() == before {
         reader.missing(node.mark, "an endpoint", "addresses");
     }
-    Some(SliceEndpoint { address: address?, is_ready, is_terminating })
+    Some(SliceEndpoint { address: address?, is_ready, is_terminating, target })
 }
 
 fn decode_ports(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<SlicePort> {

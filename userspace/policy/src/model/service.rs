@@ -56,8 +56,8 @@ pub struct Endpoint {
     pub weight: u8,
     /// It takes new connections. Otherwise it keeps those that it has.
     pub is_ready: bool,
-    /// The workload that has the address.
-    pub workload: Option<ObjectName>,
+    /// The workload that has the address, or the pod that an `EndpointSlice` names.
+    pub name: Option<ObjectName>,
 }
 
 /// How an endpoint is chosen for a new connection.

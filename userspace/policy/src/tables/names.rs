@@ -115,9 +115,9 @@ impl Names {
         self.services.content(number)
     }
 
-    /// The endpoint with this number.
-    pub fn endpoint(&self, number: u32) -> Option<&EndpointRef> {
-        self.endpoints.content(number)
+    /// The number of an endpoint.
+    pub fn endpoint_number(&self, endpoint: &EndpointRef) -> Option<u32> {
+        self.endpoints.number(endpoint)
     }
 
     pub(super) fn sweep(&mut self) {

@@ -42,6 +42,19 @@ pub struct EndpointRef {
     pub target: u16,
 }
 
+impl EndpointRef {
+    /// An endpoint of a port of a service.
+    pub fn new(service: &Service, port: &ServicePort, endpoint: &Endpoint) -> Self {
+        Self {
+            service: service.name.clone(),
+            port: port.port,
+            protocol: port.protocol,
+            address: endpoint.address,
+            target: endpoint.port,
+        }
+    }
+}
+
 /// A row of a service as it was compiled. It holds one use of every number in it.
 #[derive(Debug)]
 pub(super) struct Frontend {
@@ -101,13 +114,7 @@ impl Compiler {
             if endpoint.address.is_ipv4() != address.is_ipv4() {
                 continue;
             }
-            let reference = EndpointRef {
-                service: service.name.clone(),
-                port: port.port,
-                protocol,
-                address: endpoint.address,
-                target: endpoint.port,
-            };
+            let reference = EndpointRef::new(service, port, endpoint);
             let endpoint_number = self.names.endpoints.acquire(&reference).unwrap_or_default();
             self.record.endpoints.set(&mut self.tables.endpoints, endpoint_number, Some(slot(endpoint)));
             endpoints.push(endpoint_number);
