@@ -83,7 +83,7 @@ fn endpoints_come_and_go_under_load() -> Result<()> {
     let connections = loads(&front, 2)?;
     for round in 0..12 {
         // Always one more or one less, and never none.
-        let here = |server: usize| if (round + server) % 3 == 0 { None } else { READY };
+        let here = |server: usize| if (round + server).is_multiple_of(3) { None } else { READY };
         agent.apply(&(front.service("", "") + &front.slice(&[here(0), here(1), here(2)])))?;
         for to in front.every_way() {
             front.web.tcp(to).passes().with_context(|| format!("round {round}"))?;
@@ -100,8 +100,10 @@ fn endpoints_come_and_go_under_load() -> Result<()> {
 }
 
 fn conditions_say_who_takes_connections() -> Result<()> {
+    // More of the spec, the conditions of each server, and who takes new connections.
+    type Case = (&'static str, [Option<&'static str>; 3], [bool; 3]);
     let front = Front::new(3)?;
-    let cases: [(&str, [Option<&str>; 3], [bool; 3]); 4] = [
+    let cases: [Case; 4] = [
         // What is not said is meant well.
         ("", [Some(""), Some("ready: false"), None], [true, false, false]),
         ("", [Some("ready: true, terminating: true"), READY, None], [false, true, false]),
@@ -193,8 +195,8 @@ fn without_an_agent_balancing_goes_on() -> Result<()> {
         agent.restart()?;
         ensure!(agent.links()? == links, "{:?}, once {links:?}", agent.links()?);
         let live = agent.metrics()?.sum("windrose_endpoint_connections_active", &[]);
-        let open = 3 + lasting.len();
-        ensure!(live as usize == open, "round {round}: {live} live of {open}");
+        let open = f64::from(u32::try_from(3 + lasting.len())?);
+        ensure!((live - open).abs() < 0.5, "round {round}: {live} live of {open}");
     }
     expect_progress(&connections)?;
     agent.kill()?;

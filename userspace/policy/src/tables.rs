@@ -47,7 +47,7 @@ use number::{Numbers, Space};
 use record::Record;
 use rows::{Compiled, RuleSetKey};
 use rule_sets::RuleSet;
-use services::Frontend;
+use services::BalancedPort;
 
 /// One generation: what the kernel's maps hold in one slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,7 +134,7 @@ pub struct Compiler {
     rule_sets: HashMap<u32, RuleSet>,
     /// Rows that another row with the same key and a lower rank hides. Sorted.
     hidden: HashMap<RuleKey, Vec<RuleSlot>>,
-    services: HashMap<ObjectName, Vec<Frontend>>,
+    services: HashMap<ObjectName, Vec<BalancedPort>>,
 
     dirty_rule_sets: BTreeSet<u32>,
     dirty_workloads: BTreeSet<u32>,
