@@ -6,6 +6,8 @@ use windrose_tests::trial;
 
 #[path = "netns/accounting.rs"]
 mod accounting;
+#[path = "netns/answers.rs"]
+mod answers;
 #[path = "netns/audit.rs"]
 mod audit;
 #[path = "netns/balancing.rs"]
@@ -48,6 +50,7 @@ mod survival;
 fn main() -> ExitCode {
     let tests = [
         accounting::tests(),
+        answers::tests(),
         audit::tests(),
         balancing::tests(),
         blocks::tests(),

@@ -20,6 +20,7 @@ mod fragments;
 mod maps;
 mod memory;
 mod origins;
+mod refusals;
 mod services;
 mod skb;
 mod sockops;

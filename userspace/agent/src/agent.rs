@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use windrose_datapath::Datapath;
 
+use crate::answers;
 use crate::config::Config;
 use crate::enforce::Trigger;
 use crate::flow_log::FlowLog;
@@ -25,6 +26,8 @@ pub(crate) struct Agent {
     pub(crate) flow_log: FlowLog,
     /// What the last scrape showed of counters that must not go back.
     pub(crate) floor: Mutex<Floor>,
+    /// What became of refused packets that are to be answered.
+    pub(crate) answers: Arc<answers::Tally>,
     /// How the agent runs.
     pub(crate) config: Config,
     /// When it started.
@@ -43,6 +46,7 @@ impl Agent {
             triggers,
             flow_log: FlowLog::new(),
             floor: Mutex::default(),
+            answers: Arc::default(),
             config,
             started: Instant::now(),
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::RefusedIngress;
 pub(crate) use crate::demo::DemoArgs;
 
 /// Where the agent answers unless told otherwise.
@@ -79,6 +80,9 @@ pub(crate) struct RunArgs {
     /// Report what would be refused and let it pass
     #[arg(long)]
     pub(crate) audit: bool,
+    /// How to answer a connection or datagram that a workload may not accept [default: drop]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) refused_ingress: Option<RefusedIngress>,
     /// Name of the folder of pins below the BPF file system
     #[arg(long, value_name = "NAME", default_value = "windrose", hide = true)]
     pub(crate) pins: String,

@@ -28,6 +28,11 @@ impl Clock {
         }
     }
 
+    /// How long ago the monotonic clock showed `ns`; zero if that is to come.
+    pub(crate) fn age_of(&self, ns: u64) -> Duration {
+        self.monotonic.saturating_sub(Duration::from_nanos(ns))
+    }
+
     /// [`Self::time_of`] as text.
     pub(crate) fn text_of(&self, ns: u64) -> Option<String> {
         self.time_of(ns).map(rfc3339)
@@ -91,6 +96,8 @@ mod tests {
         assert_eq!(clock.text_of(9_000_000_000).unwrap(), "1970-01-01T00:01:39.000000Z");
         assert_eq!(clock.text_of(11_500_000_000).unwrap(), "1970-01-01T00:01:41.500000Z");
         assert_eq!(clock.text_of(0), None);
+        assert_eq!(clock.age_of(9_000_000_000), Duration::from_secs(1));
+        assert_eq!(clock.age_of(11_500_000_000), Duration::ZERO);
     }
 
     #[test]

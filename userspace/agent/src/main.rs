@@ -8,6 +8,7 @@ use clap::Parser as _;
 
 mod admin;
 mod agent;
+mod answers;
 mod book;
 mod check;
 mod cli;

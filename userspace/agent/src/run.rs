@@ -15,6 +15,7 @@ use windrose_datapath::{Datapath, Machine, Pins};
 use windrose_policy::tables::Settings;
 
 use crate::agent::Agent;
+use crate::answers::Sender;
 use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::enforce::{Enforcer, Policy, Trigger, notify};
@@ -22,7 +23,7 @@ use crate::events::Reader;
 use crate::housekeeping::{self, Ended};
 use crate::refused::Refused;
 use crate::watch::Watch;
-use crate::{admin, hosts, logging};
+use crate::{admin, answers, hosts, logging};
 
 /// Triggers that wait for the enforcer; more of them would ask for the same again.
 const TRIGGERS: usize = 64;
@@ -42,7 +43,9 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let pins = Pins::below(&machine.bpffs, &args.pins);
     let has_pins = pins.exist();
 
-    let settings = Settings { audit_all: config.audit, host_addresses: hosts::addresses()? };
+    let answers = config.refused_ingress.manner();
+    let settings =
+        Settings { audit_all: config.audit, answers: answers.is_some(), host_addresses: hosts::addresses()? };
     let mut policy = Policy::new(args.policy, settings);
     let read = match policy.read() {
         Err(refused) if !has_pins => return Err(refused.into()),
@@ -87,15 +90,19 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
             enforcer.run(&waiting);
         })
         .context("cannot start the enforcer")?;
-    let reader = Reader::start(ring, Arc::clone(&agent))?;
+    let answers = answers.map(|manner| answers::start(manner, Arc::clone(&agent.answers))).transpose()?;
+    let (desk, sender) = answers.unzip();
+    let reader = Reader::start(ring, Arc::clone(&agent), desk)?;
     let served = serve(&runtime, &agent, listener, &pins, enforcer_ended);
     // Order: nothing new is accepted (above), then the last policy is finished, then events are
-    // left to the next agent, then blocking calls end. Programs, links and maps stay.
+    // left to the next agent, then what they asked for is answered, then blocking calls end.
+    // Programs, links and maps stay.
     let _ = agent.stop();
     thread.join().map_err(|_| anyhow!("the enforcer has panicked"))?;
     let read = reader.stop();
+    let answered = sender.map_or(Ok(()), Sender::join);
     runtime.shutdown_timeout(GRACE);
-    served.and(read)
+    served.and(read).and(answered)
 }
 
 fn configure(args: &RunArgs) -> Result<Config> {
@@ -105,6 +112,9 @@ fn configure(args: &RunArgs) -> Result<Config> {
     };
     if let Some(admin) = args.admin {
         config.admin = admin;
+    }
+    if let Some(refused_ingress) = args.refused_ingress {
+        config.refused_ingress = refused_ingress;
     }
     config.audit |= args.audit;
     Ok(config)

@@ -118,12 +118,16 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
         Some(why) => format!("not ready: {why}"),
     };
     let audit = if status.audit { ", whole agent in audit" } else { "" };
+    let answers = match status.refused_ingress.as_str() {
+        "drop" => String::new(),
+        how => format!(", refused ingress is answered: {how}"),
+    };
     let adopted = if status.adopted { ", adopted from an earlier agent" } else { "" };
     #[expect(clippy::cast_precision_loss, reason = "an uptime for people")]
-    let uptime = short(status.uptime_seconds as f64);
+    let uptime = short(status.uptime_seconds.max(1) as f64);
     let Status { counts, lost, .. } = status;
     let mut lines = vec![
-        format!("{}  generation {}{audit}", paint.bold(&state), status.generation),
+        format!("{}  generation {}{audit}{answers}", paint.bold(&state), status.generation),
         format!("version {} (ABI {}), up {uptime}{adopted}", status.version, status.abi),
         format!(
             "{}, {}, {}, {}",

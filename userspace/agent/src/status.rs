@@ -1,7 +1,7 @@
 //! `/status`: what the agent enforces, as JSON.
 
 use serde::{Deserialize, Serialize};
-use windrose_datapath::{DatapathError, abi};
+use windrose_datapath::{Counting, DatapathError, abi};
 
 use crate::agent::Agent;
 use crate::snapshot::{Counts, Reload};
@@ -41,6 +41,8 @@ pub(crate) struct Status {
     pub(crate) adopted: bool,
     /// Whether the whole agent is in audit.
     pub(crate) audit: bool,
+    /// How refused ingress is answered: `drop`, `reset` or `unreachable`.
+    pub(crate) refused_ingress: String,
     /// Whether the kernel's run-time statistics are on.
     pub(crate) statistics: bool,
     /// How many of what.
@@ -114,7 +116,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
     let snapshot = agent.snapshot();
     let datapath = agent.datapath();
     let counts = datapath.counts()?;
-    let maps = datapath.map_fill()?.into_iter();
+    let maps = datapath.map_fill(Counting::Keys)?.into_iter();
     let programs = datapath.programs()?.into_iter();
     Ok(Status {
         generation: datapath.generation(),
@@ -125,6 +127,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
         uptime_seconds: agent.started.elapsed().as_secs(),
         adopted: datapath.is_adopted(),
         audit: agent.config.audit,
+        refused_ingress: agent.config.refused_ingress.as_str().to_owned(),
         statistics: agent.config.statistics,
         counts: snapshot.counts,
         maps: maps

@@ -60,6 +60,8 @@ pub struct Datapath {
     pub(crate) machine: Machine,
     pub(crate) pins: Pins,
     pub(crate) capacities: Capacities,
+    /// Rows of the policy in force, by map; none before this process has put one in force.
+    pub(crate) rows: Vec<(&'static str, usize)>,
     pub(crate) ebpf: Ebpf,
     pub(crate) maps: Maps,
     pub(crate) control: ControlWord,
@@ -128,6 +130,7 @@ impl Datapath {
             machine,
             pins,
             capacities,
+            rows: Vec::new(),
             ebpf,
             maps,
             control,

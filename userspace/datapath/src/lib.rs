@@ -1,5 +1,7 @@
 //! Load, attach, pin, apply tables, read events and statistics: the only crate that talks aya.
 
+mod answer;
+mod answerer;
 mod apply;
 mod balanced;
 mod btf;
@@ -17,6 +19,8 @@ mod stats;
 mod sys;
 mod walk;
 
+pub use answer::{Answer, AnswerKind, Manner};
+pub use answerer::{Answerer, Sent};
 pub use apply::Applied;
 pub use datapath::Datapath;
 pub use error::{DatapathError, Overflow};
@@ -26,5 +30,5 @@ pub use maps::Capacities;
 pub use pinned::difference;
 pub use pins::Pins;
 pub use programs::ProgramStatus;
-pub use stats::{Counts, MapFill};
+pub use stats::{Counting, Counts, MapFill};
 pub use windrose_abi as abi;

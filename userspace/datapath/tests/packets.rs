@@ -164,6 +164,14 @@ fn table() -> Vec<Row> {
             drops(DropReason::Isolated),
             true,
         ),
+        ("again, it is one attempt", Egress, tcp(SELF, PEER, 1, 80), drops_again(), true),
+        (
+            "with another sequence number it is another",
+            Egress,
+            build::numbered(&tcp(SELF, PEER, 1, 80), 1),
+            drops(DropReason::Isolated),
+            true,
+        ),
         ("another protocol is dropped", Ingress, other(PEER, SELF, 47), drops(DropReason::Isolated), true),
         (
             "an address of another workload is not sent from",

@@ -85,6 +85,8 @@ pub struct Tables {
 pub struct Settings {
     /// The whole agent is in audit.
     pub audit_all: bool,
+    /// The agent answers refused ingress: the kernel tells it of repetitions, too.
+    pub answers: bool,
     /// Addresses of the host that the agent runs on.
     pub host_addresses: Vec<IpAddr>,
 }

@@ -31,7 +31,7 @@ const MODELS: u64 = 2_600;
 const FLOWS: u64 = 400;
 
 fn settings(audit_all: bool) -> Settings {
-    Settings { audit_all, host_addresses: HOSTS.to_vec() }
+    Settings { audit_all, host_addresses: HOSTS.to_vec(), ..Settings::default() }
 }
 
 fn compiled(model: &Model, settings: &Settings) -> Compiler {
@@ -145,6 +145,7 @@ fn an_update_comes_to_the_tables_of_a_compilation_from_scratch() {
             let settings = Settings {
                 audit_all: rng.chance(10),
                 host_addresses: if rng.chance(90) { HOSTS.to_vec() } else { Vec::new() },
+                ..Settings::default()
             };
             model = edit::edit(&model, &mut rng);
             if step % 4 == 0 {

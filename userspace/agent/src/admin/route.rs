@@ -121,9 +121,8 @@ fn flows(agent: Arc<Agent>, mut asked: Vec<(String, String)>) -> Response<Body> 
     if is_followed {
         return body_of(StatusCode::OK, "application/x-ndjson", Follow::new(agent, filter).boxed_unsync());
     }
-    let recent = agent.flow_log.recent();
-    let recent: Vec<_> =
-        recent.iter().filter(|event| filter.takes(&event.decided)).map(AsRef::as_ref).collect();
+    let mut recent = agent.flow_log.recent();
+    recent.retain(|event| filter.takes(&event.decided));
     json(StatusCode::OK, &recent)
 }
 

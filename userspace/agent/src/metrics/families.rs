@@ -253,6 +253,16 @@ impl Sample {
             "windrose_dropped_packets",
             "Packets that were dropped, repetitions of a refused attempt among them.",
             &self.counts.dropped_packets,
+        )?;
+        families.counters(
+            "windrose_deny_answers",
+            "Answers sent to refused ingress, where the configuration asks for them.",
+            self.answers.iter().map(|(kind, count)| (Named("kind", kind), *count)),
+        )?;
+        families.counters(
+            "windrose_deny_answers_suppressed",
+            "Refused packets that were to be answered and were not: over the limit, too late, or failed.",
+            self.suppressed_answers.iter().map(|(reason, count)| (Named("reason", reason), *count)),
         )
     }
 

@@ -82,6 +82,8 @@ fn sample() -> Sample {
             run_count: 10,
             run_time_ns: 2_500,
         }],
+        answers: [("reset", 5), ("unreachable", 2)],
+        suppressed_answers: [("failed", 0), ("late", 0), ("limit", 1)],
         events: 12,
         follower_events_lost: 0,
     }

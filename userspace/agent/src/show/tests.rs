@@ -75,6 +75,7 @@ fn golden_status_for_people() {
         uptime_seconds: 3_725,
         adopted: true,
         audit: false,
+        refused_ingress: "reset".to_owned(),
         statistics: true,
         counts: Counts { workloads: 4, policies: 1, rules: 2, namespaces: 2, services: 1, endpoints: 3 },
         maps: vec![MapView { map: "RULES".to_owned(), entries: 7, capacity: 1024 }],
