@@ -12,6 +12,7 @@ pub mod edge;
 pub mod event;
 pub mod identity;
 pub mod rules;
+pub mod services;
 pub mod state;
 
 pub use codes::{Action, Direction, DropReason, EventKind, Origin, Phase, Tier, Verdict};
@@ -24,6 +25,10 @@ pub use identity::{
 pub use rules::{
     Control, ControlSlot, PolicySetKey, PolicySetRow, PortKey, PortRow, PortSlot, RuleKey, RuleRow,
     RuleSetRow, RuleSetSlot, RuleSlot,
+};
+pub use services::{
+    AffinityKey, AffinityRow, BalancedRow, ChoiceKey, EndpointLoad, EndpointRow, EndpointSlot, EndpointState,
+    ReplyKey, ReplyRow, ServiceKey, ServiceRow, ServiceSlot, ServiceTotals, TableKey, TableRow,
 };
 pub use state::{
     CachedDecision, ConnectionRow, EdgeKey, EdgeRow, FlowKey, FlowRow, FragmentKey, Offsets, OriginKey,

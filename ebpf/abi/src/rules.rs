@@ -51,6 +51,8 @@ impl ControlSlot {
     pub const HAS_PREFIXES: u32 = 2;
     /// The agent answers refused ingress, and wants to hear of repetitions.
     pub const ANSWERS: u32 = 4;
+    /// Some row of `SERVICES` exists.
+    pub const HAS_SERVICES: u32 = 8;
 }
 
 layout! {

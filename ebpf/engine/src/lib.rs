@@ -2,6 +2,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod decide;
 pub mod edge;
 pub mod frame;
@@ -11,6 +12,7 @@ pub mod peer;
 pub mod tables;
 mod walk;
 
+pub use balance::Services;
 pub use decide::{Decision, Outcome, Question, decide};
 pub use packet::{Bytes, Kind, Packet, ParseError};
 pub use peer::{Peer, resolve};

@@ -5,8 +5,10 @@
 #![feature(core_intrinsics)]
 
 mod account;
+mod address;
 mod adopt;
 mod answers;
+mod balanced;
 mod cache;
 mod case;
 mod cgroup;
@@ -20,6 +22,7 @@ mod maps;
 mod memory;
 mod origins;
 mod refusals;
+mod services;
 mod skb;
 mod sockops;
 mod subject;

@@ -67,6 +67,22 @@ impl Agent {
         self.datapath.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends live connections that policy no longer allows, and those whose endpoint is gone. Walks
+    /// every connection.
+    pub(crate) fn end_connections(&self) {
+        let datapath = self.datapath();
+        for (ended, why) in [
+            (datapath.end_denied(), "ended connections that policy no longer allows"),
+            (datapath.end_departed(), "ended connections whose endpoint is gone"),
+        ] {
+            match ended {
+                Ok(0) => {}
+                Ok(ended) => tracing::info!(ended, "{why}"),
+                Err(error) => tracing::warn!(error = error.with_causes(), "cannot walk connections"),
+            }
+        }
+    }
+
     /// The policy in force.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.published.borrow())

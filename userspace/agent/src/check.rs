@@ -53,8 +53,12 @@ fn check(args: &CheckArgs) -> Result<(Counts, Vec<FaultView>), Refused> {
 
 fn summary(counts: Counts, warnings: usize) -> String {
     let also = if warnings == 0 { String::new() } else { format!("; {}", count(warnings, "warning")) };
+    let services = match counts.services {
+        0 => String::new(),
+        services => format!(", {} with {}", count(services, "service"), count(counts.endpoints, "endpoint")),
+    };
     format!(
-        "valid: {}, {}, {}, {}{also}\n",
+        "valid: {}, {}, {}, {}{services}{also}\n",
         count(counts.namespaces, "namespace"),
         count(counts.workloads, "workload"),
         count(counts.policies, "policy"),

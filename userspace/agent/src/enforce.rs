@@ -125,16 +125,7 @@ impl Enforcer {
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
                     self.walk_again = None;
-                    match self.agent.datapath().end_denied() {
-                        Ok(0) => {}
-                        Ok(ended) => tracing::info!(ended, "ended connections that policy no longer allows"),
-                        Err(error) => {
-                            tracing::warn!(
-                                error = error.with_causes(),
-                                "cannot end connections that policy no longer allows"
-                            );
-                        }
-                    }
+                    self.agent.end_connections();
                 }
             }
         }
@@ -193,6 +184,10 @@ impl Enforcer {
             tracing::info!(found, adopted = datapath.is_adopted(), "attached");
         }
         let ended = datapath.end_denied()?;
+        let departed = datapath.end_departed()?;
+        if departed != 0 {
+            tracing::info!(ended = departed, "ended connections whose endpoint is gone");
+        }
         self.is_in_step = true;
         self.walk_again = Some(Instant::now() + SECOND_WALK);
         Ok(Enforced { applied, ended })

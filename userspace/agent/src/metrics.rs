@@ -17,6 +17,7 @@ mod edges;
 mod exposition;
 mod families;
 mod refusals;
+mod services;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub(crate) use edges::Floor;
 use edges::{Edge, Totals};
 pub(crate) use exposition::Exposition;
 use refusals::Refusal;
+use services::Services;
 
 /// Everything of one scrape.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub(crate) struct Sample {
     snapshot: Snapshot,
     edges: BTreeMap<Edge, Totals>,
     refusals: BTreeMap<Refusal, u64>,
+    services: Services,
     counts: Counts,
     maps: Vec<MapFill>,
     programs: Vec<ProgramStatus>,
@@ -50,6 +53,7 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     let edges = datapath.edges()?;
     let (connections, flows) = (datapath.connections()?, datapath.flows()?);
     let refusals = datapath.refusals()?;
+    let (totals, loads) = (datapath.service_totals()?, datapath.endpoint_loads()?);
     let (counts, mut maps, mut programs) =
         (datapath.counts()?, datapath.map_fill(Counting::Known)?, datapath.programs()?);
     let edge = agent.edge.as_ref().map(|edge| edge.sample()).transpose()?;
@@ -64,6 +68,7 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     agent.floor.lock().unwrap_or_else(std::sync::PoisonError::into_inner).raise(&mut edges);
     Ok(Sample {
         refusals: refusals::collect(&snapshot.book, &refusals),
+        services: services::collect(&snapshot.book, &totals, &loads),
         snapshot,
         edges,
         counts,

@@ -138,6 +138,13 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
             count(counts.rules, "rule"),
         ),
     ];
+    if counts.services != 0 {
+        lines.push(format!(
+            "{} with {}",
+            count(counts.services, "service"),
+            count(counts.endpoints, "endpoint")
+        ));
+    }
     if let Some(reload) = &status.last_reload {
         let how = if reload.ok { "in force" } else { "refused" };
         lines.push(format!(
@@ -152,13 +159,15 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
     lines.extend(status.edge.iter().flat_map(edge_lines));
     lines.push(format!("reloads {}, refused {}", status.reloads, status.reload_failures));
     lines.push(format!(
-        "dropped packets {}, lost events {} (followers {}), no room for {} edges, {} refusals, {} connections",
+        "dropped packets {}, lost events {} (followers {}), no room for {} edges, {} refusals, {} connections, \
+         {} loads",
         lost.dropped_packets,
         lost.events,
         lost.follower_events,
         lost.unnamed_edges,
         lost.unnamed_refusals,
-        lost.no_connection_row,
+        lost.no_connection_row + lost.no_balanced_row,
+        lost.uncounted_loads,
     ));
     lines
 }
@@ -182,6 +191,7 @@ fn connections_text(views: &[ConnectionView], paint: Paint) -> String {
     let heads = [
         "SOURCE",
         "DESTINATION",
+        "SERVICE",
         "PROTOCOL",
         "SEEN FROM",
         "STATE",
@@ -199,6 +209,9 @@ fn connections_text(views: &[ConnectionView], paint: Paint) -> String {
             vec![
                 decided.source.name_and_port(),
                 decided.destination.name_and_port(),
+                view.service
+                    .as_ref()
+                    .map_or("-".to_owned(), |service| format!("{}:{}", service.name, service.port)),
                 decided.protocol.clone(),
                 decided.direction.clone(),
                 view.state.clone(),

@@ -48,6 +48,10 @@ pub(crate) struct Counts {
     pub(crate) rules: usize,
     /// Namespaces, described or used.
     pub(crate) namespaces: usize,
+    /// Services with addresses.
+    pub(crate) services: usize,
+    /// Endpoints of their ports, draining ones too.
+    pub(crate) endpoints: usize,
 }
 
 impl Counts {
@@ -63,6 +67,13 @@ impl Counts {
             policies: model.network_policies.len() + model.cluster_policies.len(),
             rules: network.chain(cluster).sum(),
             namespaces: model.namespaces.len(),
+            services: model.services.len(),
+            endpoints: model
+                .services
+                .values()
+                .flat_map(|service| &service.ports)
+                .map(|port| port.endpoints.len())
+                .sum(),
         }
     }
 }

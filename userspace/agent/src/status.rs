@@ -11,7 +11,7 @@ use crate::snapshot::{Counts, Reload};
 const FEATURES: &[&str] = &[
     "bpf timers",
     "btf",
-    "cgroup connect and sendmsg hooks",
+    "cgroup connect, sendmsg, recvmsg and getpeername hooks",
     "cgroup packet hooks",
     "cgroup tracepoints",
     "link update",
@@ -106,6 +106,10 @@ pub(crate) struct Lost {
     pub(crate) unnamed_edges: u64,
     /// Connections whose row could not be allocated.
     pub(crate) no_connection_row: u64,
+    /// Connections to services that were refused because their row could not be allocated.
+    pub(crate) no_balanced_row: u64,
+    /// Loads of endpoints and totals of services that found no room.
+    pub(crate) uncounted_loads: u64,
     /// Packets dropped: not lost, but refused.
     pub(crate) dropped_packets: u64,
 }
@@ -164,6 +168,8 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
             unnamed_refusals: counts.unnamed_refusals,
             unnamed_edges: counts.unnamed_edges,
             no_connection_row: counts.no_connection_row,
+            no_balanced_row: counts.no_balanced_row,
+            uncounted_loads: counts.uncounted_loads,
             dropped_packets: counts.dropped_packets,
         },
     })

@@ -1,11 +1,12 @@
 //! The data path as a whole: opened, attached, and what else is asked of it.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::maps::RingBuf;
 use aya::{Ebpf, EbpfLoader};
 
-use windrose_abi::{PeerListKey, PeerListRow};
+use windrose_abi::{ControlSlot, PeerListKey, PeerListRow};
 
 use crate::btf;
 use crate::control::ControlWord;
@@ -33,6 +34,15 @@ const PINNED: &[&str] = &[
     "RULE_SETS",
     "RULES",
     "PORT_NAMES",
+    "SERVICES",
+    "ENDPOINTS",
+    "BALANCE_TABLES",
+    "ENDPOINT_LOADS",
+    "SERVICE_TOTALS",
+    "AFFINITIES",
+    "BALANCED",
+    "CHOICES",
+    "REPLIES",
     "SWEEPER",
     "CONNECTIONS",
     "FLOWS",
@@ -58,6 +68,9 @@ pub struct Datapath {
     pub(crate) control: ControlWord,
     pub(crate) walk: OwnedFd,
     pub(crate) adoption: OwnedFd,
+    pub(crate) balanced: OwnedFd,
+    /// Endpoints whose load was too high (or low) by so much at the last look.
+    pub(crate) suspects: HashMap<u32, i64>,
     adopted: bool,
 }
 
@@ -99,6 +112,9 @@ impl Datapath {
             sys::open_pin(&pins.map("CONNECTIONS")).map_err(DatapathError::file(pins.map("CONNECTIONS")))?;
         let walk = programs::iterator(&ebpf, "walk_connections", Some(connections.as_fd()))?;
         let adoption = programs::iterator(&ebpf, "adopt_connections", None)?;
+        let balanced =
+            sys::open_pin(&pins.map("BALANCED")).map_err(DatapathError::file(pins.map("BALANCED")))?;
+        let balanced = programs::iterator(&ebpf, "walk_balanced", Some(balanced.as_fd()))?;
         // Pinned maps keep the room they were made with, whatever the configuration says now.
         let wanted = capacities;
         let capacities = maps.capacities(&wanted)?;
@@ -111,7 +127,21 @@ impl Datapath {
         // The empty list: the engine expects it (`Tables::peer_list`).
         maps.peer_lists.put(&PeerListKey::ZERO, &PeerListRow::ZERO)?;
         let pins = pins.clone();
-        Ok(Self { machine, pins, capacities, rows: Vec::new(), ebpf, maps, control, walk, adoption, adopted })
+        let suspects = HashMap::new();
+        Ok(Self {
+            machine,
+            pins,
+            capacities,
+            rows: Vec::new(),
+            ebpf,
+            maps,
+            control,
+            walk,
+            adoption,
+            balanced,
+            suspects,
+            adopted,
+        })
     }
 
     /// Whether pins of an earlier agent were adopted.
@@ -132,6 +162,11 @@ impl Datapath {
     /// The policy in force; 0 before the first.
     pub fn generation(&self) -> u64 {
         self.control.generation()
+    }
+
+    /// Whether the policy in force has services.
+    pub(crate) fn has_services(&self) -> bool {
+        self.control.slot(self.generation()).flags & ControlSlot::HAS_SERVICES != 0
     }
 
     /// The ring buffer of events. One reader at a time; `None` when it was taken before.

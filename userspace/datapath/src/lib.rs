@@ -3,6 +3,7 @@
 mod answer;
 mod answerer;
 mod apply;
+mod balanced;
 mod btf;
 mod control;
 mod datapath;

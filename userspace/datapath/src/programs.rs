@@ -40,9 +40,14 @@ pub(crate) const PROGRAMS: &[Spec] = &[
     Spec { name: "connect6", hook: Hook::Cgroup(11) },
     Spec { name: "sendmsg4", hook: Hook::Cgroup(14) },
     Spec { name: "sendmsg6", hook: Hook::Cgroup(15) },
+    Spec { name: "recvmsg4", hook: Hook::Cgroup(19) },
+    Spec { name: "recvmsg6", hook: Hook::Cgroup(20) },
+    Spec { name: "getpeername4", hook: Hook::Cgroup(29) },
+    Spec { name: "getpeername6", hook: Hook::Cgroup(30) },
     Spec { name: "packet_ingress", hook: Hook::Cgroup(0) },
     Spec { name: "packet_egress", hook: Hook::Cgroup(1) },
     Spec { name: "walk_connections", hook: Hook::Iterator("bpf_sk_storage_map") },
+    Spec { name: "walk_balanced", hook: Hook::Iterator("bpf_sk_storage_map") },
     Spec { name: "adopt_connections", hook: Hook::Iterator("tcp") },
 ];
 

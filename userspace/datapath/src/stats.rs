@@ -24,6 +24,10 @@ pub struct Counts {
     pub dropped_packets: u64,
     /// Connections whose row could not be allocated.
     pub no_connection_row: u64,
+    /// Connections to services that were refused because their row could not be allocated.
+    pub no_balanced_row: u64,
+    /// Loads of endpoints and totals of services that found no room.
+    pub uncounted_loads: u64,
 }
 
 /// How entries of maps are counted.
@@ -77,6 +81,8 @@ impl Datapath {
             unnamed_edges: read(2)?,
             dropped_packets: read(3)?,
             no_connection_row: read(4)?,
+            no_balanced_row: read(5)?,
+            uncounted_loads: read(6)?,
         })
     }
 
@@ -108,6 +114,12 @@ impl Datapath {
         push("RULE_SETS", &|| count(&maps.rule_sets))?;
         push("RULES", &|| count(&maps.rules))?;
         push("PORT_NAMES", &|| count(&maps.port_names))?;
+        push("SERVICES", &|| count(&maps.services))?;
+        push("ENDPOINTS", &|| count(&maps.endpoints))?;
+        push("BALANCE_TABLES", &|| count(&maps.balance_tables))?;
+        push("ENDPOINT_LOADS", &|| count(&maps.endpoint_loads))?;
+        push("SERVICE_TOTALS", &|| count(&maps.service_totals))?;
+        push("AFFINITIES", &|| count(&maps.affinities))?;
         push("FLOWS", &|| count(&maps.flows))?;
         push("ORIGINS", &|| count(&maps.origins))?;
         push("REFUSALS", &|| count(&maps.refusals))?;

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use windrose_abi::{
-    Address, AddressSlot, ControlSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey, RuleSetSlot,
-    RuleSlot, WorkloadSlot,
+    Address, AddressSlot, ControlSlot, EndpointSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey,
+    RuleSetSlot, RuleSlot, ServiceKey, ServiceSlot, WorkloadSlot,
 };
 
 use crate::model::{Model, ObjectName, Tier, Workload};
@@ -21,6 +21,7 @@ mod error;
 mod flush;
 mod group;
 mod lists;
+mod maglev;
 mod members;
 mod names;
 mod number;
@@ -30,11 +31,13 @@ mod prefix;
 mod record;
 mod rows;
 mod rule_sets;
+mod services;
 mod workloads;
 
 pub use error::{CompileError, MAX_SETS};
 pub use names::{IdentityKey, IdentityName, Names};
 pub use record::{Change, Changes};
+pub use services::{EndpointRef, ServiceRef};
 
 use addresses::Addresses;
 use group::Group;
@@ -44,6 +47,7 @@ use number::{Numbers, Space};
 use record::Record;
 use rows::{Compiled, RuleSetKey};
 use rule_sets::RuleSet;
+use services::BalancedPort;
 
 /// One generation: what the kernel's maps hold in one slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,6 +72,12 @@ pub struct Tables {
     pub rules: HashMap<RuleKey, RuleSlot>,
     /// Names of ports of workloads.
     pub port_names: HashMap<PortKey, PortSlot>,
+    /// By address, port and protocol.
+    pub services: HashMap<ServiceKey, ServiceSlot>,
+    /// By endpoint number; draining ones too.
+    pub endpoints: HashMap<u32, EndpointSlot>,
+    /// Endpoint numbers by table number; as many as one of [`windrose_abi::services::TABLE_SIZES`].
+    pub balance_tables: HashMap<u32, Arc<[u32]>>,
 }
 
 /// What is compiled besides the model.
@@ -114,6 +124,7 @@ pub struct Compiler {
     addresses: Addresses,
     peer_lists: Lists,
     policy_sets: Lists,
+    balance_tables: Lists,
 
     placed: HashMap<u32, Placed>,
     /// Local workloads by the depth of their cgroup.
@@ -125,6 +136,7 @@ pub struct Compiler {
     rule_sets: HashMap<u32, RuleSet>,
     /// Rows that another row with the same key and a lower rank hides. Sorted.
     hidden: HashMap<RuleKey, Vec<RuleSlot>>,
+    services: HashMap<ObjectName, Vec<BalancedPort>>,
 
     dirty_rule_sets: BTreeSet<u32>,
     dirty_workloads: BTreeSet<u32>,
@@ -152,6 +164,7 @@ impl Compiler {
             addresses: Addresses::new(),
             peer_lists: Lists::new(),
             policy_sets: Lists::new(),
+            balance_tables: Lists::new(),
             placed: HashMap::new(),
             depths: BTreeMap::new(),
             network: HashMap::new(),
@@ -159,6 +172,7 @@ impl Compiler {
             ties: BTreeMap::new(),
             rule_sets: HashMap::new(),
             hidden: HashMap::new(),
+            services: HashMap::new(),
             dirty_rule_sets: BTreeSet::new(),
             dirty_workloads: BTreeSet::new(),
         }
@@ -228,6 +242,7 @@ impl Compiler {
         self.update_workloads(&last, &model);
         self.update_network(&last, &model);
         self.update_cluster(&last, &model);
+        self.update_services(&last, &model);
         self.flush();
     }
 
@@ -237,6 +252,7 @@ impl Compiler {
         self.set_keys.sweep();
         self.peer_lists.sweep(&mut self.tables.peer_lists, &mut self.record.peer_lists);
         self.policy_sets.sweep(&mut self.tables.policy_sets, &mut self.record.policy_sets);
+        self.balance_tables.sweep(&mut self.tables.balance_tables, &mut self.record.balance_tables);
         self.record.take(&self.tables)
     }
 }

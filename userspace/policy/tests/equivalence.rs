@@ -217,7 +217,8 @@ fn assert_minimal(changes: &Changes, before: &Tables) {
         assert_eq!(before.addresses.get(key), old.as_ref());
     }
     // A list's row has no slots, so that it must never change under a number in use.
-    for (_, old, new) in changes.peer_lists.iter().chain(&changes.policy_sets) {
+    let lists = changes.peer_lists.iter().chain(&changes.policy_sets).chain(&changes.balance_tables);
+    for (_, old, new) in lists {
         assert!(old.is_none() || new.is_none(), "a list changed: {old:?} to {new:?}");
     }
 }

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::enforce::Trigger;
 use crate::explain::{Question, explain};
 use crate::metrics;
-use crate::record::{self, ConnectionView};
+use crate::record::{self, Balanced, ConnectionView};
 use crate::status;
 
 /// Every path, for whoever asks for another.
@@ -94,14 +94,14 @@ async fn connections(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Respons
         Err(why) => return fault(StatusCode::BAD_REQUEST, &why),
     };
     let read = kernel(move || {
-        let (rows, flows) = {
+        let (rows, flows, balanced) = {
             let datapath = agent.datapath();
-            (datapath.connections()?, datapath.flows()?)
+            (datapath.connections()?, datapath.flows()?, Balanced::new(&datapath.balanced()?))
         };
         let (snapshot, clock) = (agent.snapshot(), Clock::now());
         let book = &snapshot.book;
-        let tcp = rows.iter().map(|row| record::connection(row, book, &clock));
-        let others = flows.iter().map(|(key, row)| record::flow(key, row, book, &clock));
+        let tcp = rows.iter().map(|row| record::connection(row, &balanced, book, &clock));
+        let others = flows.iter().map(|(key, row)| record::flow(key, row, &balanced, book, &clock));
         let mut views: Vec<ConnectionView> =
             tcp.chain(others).filter(|view| filter.takes(&view.decided)).collect();
         views.sort_by(|a, b| a.decided.time.cmp(&b.decided.time));

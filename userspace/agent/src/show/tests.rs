@@ -8,6 +8,7 @@ use super::*;
 use crate::book::Book;
 use crate::clock::Clock;
 use crate::edge::{InterfaceView, ListView};
+use crate::record::Balanced;
 use crate::refused::FaultView;
 use crate::snapshot::{Counts, Reload};
 use crate::status::{Kernel, Lost, MapView, ProgramView};
@@ -34,7 +35,7 @@ fn golden_connections_for_people() {
         tcp_state: 1,
         ..ConnectionRow::ZERO
     };
-    let view = crate::record::connection(&row, &Book::default(), &Clock::now());
+    let view = crate::record::connection(&row, &Balanced::default(), &Book::default(), &Clock::now());
     output::golden::assert("connections.txt", &connections_text(&[view], Paint::off()));
 }
 
@@ -77,7 +78,7 @@ fn golden_status_for_people() {
         audit: false,
         refused_ingress: "reset".to_owned(),
         statistics: true,
-        counts: Counts { workloads: 4, policies: 1, rules: 2, namespaces: 2 },
+        counts: Counts { workloads: 4, policies: 1, rules: 2, namespaces: 2, services: 1, endpoints: 3 },
         maps: vec![MapView { map: "RULES".to_owned(), entries: 7, capacity: 1024 }],
         programs: vec![ProgramView {
             name: "connect4".to_owned(),
@@ -115,6 +116,8 @@ fn golden_status_for_people() {
             unnamed_refusals: 0,
             unnamed_edges: 0,
             no_connection_row: 0,
+            no_balanced_row: 0,
+            uncounted_loads: 0,
             dropped_packets: 9,
         },
     };

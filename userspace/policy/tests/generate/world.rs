@@ -13,6 +13,7 @@ use windrose_policy::reference::endpoint;
 
 mod policies;
 mod random;
+mod services;
 
 pub(crate) use random::Rng;
 
@@ -46,6 +47,13 @@ pub(crate) fn model(seed: u64) -> Model {
     for number in 0..maker.rng.below(7) {
         let policy = maker.cluster_policy(number);
         model.cluster_policies.insert(policy.name.clone(), Arc::new(policy));
+    }
+    let mut taken = BTreeSet::new();
+    for number in 0..maker.rng.below(4) {
+        let service = maker.service(number);
+        if service.addresses.iter().all(|address| taken.insert(*address)) {
+            model.services.insert(service.name.clone(), Arc::new(service));
+        }
     }
     model
 }
