@@ -158,6 +158,8 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
         lost.unnamed_refusals,
         lost.no_connection_row,
     ));
+    let unused = status.kernel.unused.iter();
+    lines.extend(unused.map(|unused| format!("not used: {}: {}", unused.feature, unused.why)));
     lines
 }
 

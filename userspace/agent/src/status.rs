@@ -21,6 +21,12 @@ const FEATURES: &[&str] = &[
     "tcp iterator",
 ];
 
+/// What could be faster and is not used, on any kernel so far, each with the reason.
+const UNUSED: &[(&str, &str)] = &[(
+    "local redirect (sk_msg)",
+    "programs can tell: splice(2) does not find redirected bytes, a blocked recv(2) ends with EAGAIN (ADR 10)",
+)];
+
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts that JSON shows, not a state")]
@@ -88,6 +94,14 @@ pub(crate) struct ProgramView {
 pub(crate) struct Kernel {
     pub(crate) release: String,
     pub(crate) features: Vec<String>,
+    pub(crate) unused: Vec<Unused>,
+}
+
+/// What is not used of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unused {
+    pub(crate) feature: String,
+    pub(crate) why: String,
 }
 
 /// What found no room.
@@ -105,6 +119,14 @@ pub(crate) struct Lost {
     pub(crate) no_connection_row: u64,
     /// Packets dropped: not lost, but refused.
     pub(crate) dropped_packets: u64,
+}
+
+/// What is not used of any kernel.
+pub(crate) fn unused() -> Vec<Unused> {
+    UNUSED
+        .iter()
+        .map(|(feature, why)| Unused { feature: (*feature).to_owned(), why: (*why).to_owned() })
+        .collect()
 }
 
 /// Asks the kernel; blocks for some milliseconds.
@@ -144,6 +166,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
                 .trim()
                 .to_owned(),
             features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
+            unused: unused(),
         },
         last_reload: snapshot.last_reload.clone(),
         reloads: snapshot.reloads,
