@@ -169,6 +169,8 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
         lost.no_connection_row + lost.no_balanced_row,
         lost.uncounted_loads,
     ));
+    let unused = status.kernel.unused.iter();
+    lines.extend(unused.map(|unused| format!("not used: {}: {}", unused.feature, unused.why)));
     lines
 }
 

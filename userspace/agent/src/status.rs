@@ -22,6 +22,12 @@ const FEATURES: &[&str] = &[
     "tcp iterator",
 ];
 
+/// What could be faster and is not used, on any kernel so far, each with the reason.
+const UNUSED: &[(&str, &str)] = &[(
+    "local redirect (sk_msg)",
+    "programs can tell: splice(2) does not find redirected bytes, a blocked recv(2) ends with EAGAIN (ADR 10)",
+)];
+
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts that JSON shows, not a state")]
@@ -91,6 +97,14 @@ pub(crate) struct ProgramView {
 pub(crate) struct Kernel {
     pub(crate) release: String,
     pub(crate) features: Vec<String>,
+    pub(crate) unused: Vec<Unused>,
+}
+
+/// What is not used of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unused {
+    pub(crate) feature: String,
+    pub(crate) why: String,
 }
 
 /// What found no room.
@@ -112,6 +126,14 @@ pub(crate) struct Lost {
     pub(crate) uncounted_loads: u64,
     /// Packets dropped: not lost, but refused.
     pub(crate) dropped_packets: u64,
+}
+
+/// What is not used of any kernel.
+pub(crate) fn unused() -> Vec<Unused> {
+    UNUSED
+        .iter()
+        .map(|(feature, why)| Unused { feature: (*feature).to_owned(), why: (*why).to_owned() })
+        .collect()
 }
 
 /// Asks the kernel; blocks for some milliseconds.
@@ -157,6 +179,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
                 .trim()
                 .to_owned(),
             features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
+            unused: unused(),
         },
         edge,
         last_reload: snapshot.last_reload.clone(),

@@ -87,7 +87,11 @@ fn golden_status_for_people() {
             run_count: 100,
             run_time_ns: 21_000,
         }],
-        kernel: Kernel { release: "6.18.0".to_owned(), features: vec!["btf".to_owned()] },
+        kernel: Kernel {
+            release: "6.18.0".to_owned(),
+            features: vec!["btf".to_owned()],
+            unused: crate::status::unused(),
+        },
         edge: Some(EdgeView {
             interfaces: vec![
                 InterfaceView {
