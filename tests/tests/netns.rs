@@ -16,6 +16,8 @@ mod balancing;
 mod blocks;
 #[path = "netns/cluster.rs"]
 mod cluster;
+#[path = "netns/edge.rs"]
+mod edge;
 #[path = "netns/egress.rs"]
 mod egress;
 #[path = "netns/endpoints.rs"]
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         balancing::tests(),
         blocks::tests(),
         cluster::tests(),
+        edge::tests(),
         egress::tests(),
         endpoints::tests(),
         harness::tests(),

@@ -4,6 +4,8 @@
 
 pub mod balance;
 pub mod decide;
+pub mod edge;
+pub mod frame;
 pub mod histogram;
 pub mod packet;
 pub mod peer;

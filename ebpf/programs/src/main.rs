@@ -14,6 +14,7 @@ mod case;
 mod cgroup;
 mod connect;
 mod connections;
+mod edge;
 mod events;
 mod flows;
 mod fragments;

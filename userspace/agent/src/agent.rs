@@ -9,6 +9,7 @@ use windrose_datapath::Datapath;
 
 use crate::answers;
 use crate::config::Config;
+use crate::edge::Guard;
 use crate::enforce::Trigger;
 use crate::flow_log::FlowLog;
 use crate::metrics::Floor;
@@ -20,6 +21,8 @@ pub(crate) struct Agent {
     /// Blocking calls of some milliseconds: taken by threads and blocking tasks only, never across
     /// an await.
     datapath: Mutex<Datapath>,
+    /// The edge, where one is configured.
+    pub(crate) edge: Option<Arc<Guard>>,
     published: watch::Sender<Arc<Snapshot>>,
     triggers: SyncSender<Trigger>,
     /// Recent events and who follows them.
@@ -36,9 +39,15 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// An agent that has published nothing.
-    pub(crate) fn new(datapath: Datapath, config: Config, triggers: SyncSender<Trigger>) -> Self {
+    pub(crate) fn new(
+        datapath: Datapath,
+        edge: Option<Arc<Guard>>,
+        config: Config,
+        triggers: SyncSender<Trigger>,
+    ) -> Self {
         Self {
             datapath: Mutex::new(datapath),
+            edge,
             published: watch::Sender::new(Arc::new(Snapshot {
                 not_ready: Some("no policy is enforced yet".to_owned()),
                 ..Snapshot::default()

@@ -17,6 +17,7 @@ mod clock;
 mod config;
 mod demo;
 mod detach;
+mod edge;
 mod enforce;
 mod events;
 mod explain;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Status(args) => show::status(&args),
         Command::Connections(args) => show::connections(&args),
         Command::Flows(args) => show::flows(&args),
+        Command::Edge(args) => edge::run(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Demo(args) => demo::run(args),
     };

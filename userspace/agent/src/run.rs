@@ -18,6 +18,7 @@ use crate::agent::Agent;
 use crate::answers::Sender;
 use crate::cli::RunArgs;
 use crate::config::Config;
+use crate::edge::{Guard, Keeper};
 use crate::enforce::{Enforcer, Policy, Trigger, notify};
 use crate::events::Reader;
 use crate::housekeeping::{self, Ended};
@@ -54,11 +55,17 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
 
     let mut datapath = Datapath::open(machine, pins.clone(), config.capacities.clone())
         .context("cannot open the data path; nothing is attached")?;
+    let edge = Guard::open(&pins, &config.capacities, &config.edge).inspect_err(|_| {
+        if !has_pins {
+            // They enforce nothing yet.
+            let _ = pins.remove();
+        }
+    })?;
     let statistics = config.statistics.then(Datapath::enable_statistics).transpose();
     let (triggers, waiting) = sync_channel(TRIGGERS);
     datapath.set_flow_idle(config.flow_idle);
     let ring = datapath.take_events().context("the ring buffer of events cannot be read")?;
-    let agent = Arc::new(Agent::new(datapath, config, triggers));
+    let agent = Arc::new(Agent::new(datapath, edge, config, triggers));
     let watch = {
         let agent = Arc::clone(&agent);
         Watch::start(policy.paths(), move || {
@@ -73,6 +80,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         pins.remove().context("cannot remove what was pinned")?;
         return Err(Refused { what: "policy", faults: reload.faults }.into());
     }
+    let keeper = agent.edge.clone().map(Keeper::start).transpose()?;
     // Held as long as the agent lives: statistics are on while it is open.
     let _statistics = statistics.context("cannot turn the kernel's run-time statistics on")?;
 
@@ -101,8 +109,9 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     thread.join().map_err(|_| anyhow!("the enforcer has panicked"))?;
     let read = reader.stop();
     let answered = sender.map_or(Ok(()), Sender::join);
+    let kept = keeper.map_or(Ok(()), Keeper::stop);
     runtime.shutdown_timeout(GRACE);
-    served.and(read).and(answered)
+    served.and(read).and(answered).and(kept)
 }
 
 fn configure(args: &RunArgs) -> Result<Config> {
@@ -196,6 +205,9 @@ impl Signals {
             tokio::select! {
                 _ = self.hangup.recv() => {
                     agent.trigger(Trigger::Signal);
+                    if let Some(edge) = &agent.edge {
+                        edge.read_lists();
+                    }
                 }
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,

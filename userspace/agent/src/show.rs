@@ -6,6 +6,7 @@ use serde::Deserialize;
 use crate::cli::{AskArgs, ConnectionsArgs, FilterArgs, FlowsArgs, Format, StatusArgs};
 use crate::client;
 use crate::clock::short;
+use crate::edge::EdgeView;
 use crate::output::{self, Paint, bytes, columns};
 use crate::record::{ConnectionView, Decided, EventView};
 use crate::refused::count;
@@ -155,6 +156,7 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
         ));
         lines.extend(reload.faults.iter().map(|fault| format!("  {fault}")));
     }
+    lines.extend(status.edge.iter().flat_map(edge_lines));
     lines.push(format!("reloads {}, refused {}", status.reloads, status.reload_failures));
     lines.push(format!(
         "dropped packets {}, lost events {} (followers {}), no room for {} edges, {} refusals, {} connections, \
@@ -168,6 +170,21 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
         lost.uncounted_loads,
     ));
     lines
+}
+
+fn edge_lines(edge: &EdgeView) -> Vec<String> {
+    let interfaces = edge.interfaces.iter().map(|interface| {
+        let mode = interface.mode.as_deref().unwrap_or("not attached");
+        format!("edge {}: {mode}: {}", interface.interface, interface.why)
+    });
+    let lists = edge.lists.iter().map(|list| {
+        let entries = list.entries.map_or("entries of an earlier agent".to_owned(), |n| {
+            if n == 1 { "1 entry".to_owned() } else { format!("{n} entries") }
+        });
+        let state = if list.faults.is_empty() { "in force" } else { "in force; what is on disk is refused" };
+        format!("deny list {}: {entries} {state}", list.list)
+    });
+    interfaces.chain(lists).collect()
 }
 
 fn connections_text(views: &[ConnectionView], paint: Paint) -> String {

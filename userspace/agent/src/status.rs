@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use windrose_datapath::{Counting, DatapathError, abi};
 
 use crate::agent::Agent;
+use crate::edge::EdgeView;
 use crate::snapshot::{Counts, Reload};
 
 /// What the data path needs of the kernel, and has when it is open: it refuses to load without.
@@ -53,6 +54,8 @@ pub(crate) struct Status {
     pub(crate) programs: Vec<ProgramView>,
     /// The running kernel and what is used of it.
     pub(crate) kernel: Kernel,
+    /// The edge; absent where none is configured.
+    pub(crate) edge: Option<EdgeView>,
     /// The last time that policy was read.
     pub(crate) last_reload: Option<Reload>,
     /// Times that policy was put in force.
@@ -116,8 +119,14 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
     let snapshot = agent.snapshot();
     let datapath = agent.datapath();
     let counts = datapath.counts()?;
-    let maps = datapath.map_fill(Counting::Keys)?.into_iter();
-    let programs = datapath.programs()?.into_iter();
+    let edge = agent.edge.as_ref().map(|edge| edge.sample()).transpose()?;
+    let (mut maps, mut programs) = (datapath.map_fill(Counting::Keys)?, datapath.programs()?);
+    let edge = edge.map(|edge| {
+        maps.extend(edge.maps);
+        programs.push(edge.program);
+        edge.view
+    });
+    let (maps, programs) = (maps.into_iter(), programs.into_iter());
     Ok(Status {
         generation: datapath.generation(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -149,6 +158,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
                 .to_owned(),
             features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
         },
+        edge,
         last_reload: snapshot.last_reload.clone(),
         reloads: snapshot.reloads,
         reload_failures: snapshot.reload_failures,

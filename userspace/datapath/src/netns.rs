@@ -121,7 +121,7 @@ pub(crate) fn enter(path: &Path) -> io::Result<u64> {
     netns_cookie()
 }
 
-fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+pub(crate) fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
     let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
     if fd < 0 {
@@ -129,6 +129,11 @@ fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::
     }
     // SAFETY: the kernel has just given us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The cookie of this process' network namespace.
+pub(crate) fn own_cookie() -> Result<u64, DatapathError> {
+    netns_cookie().map_err(DatapathError::call("asking for the network namespace's cookie"))
 }
 
 /// The cookie of this thread's network namespace.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use windrose_datapath::abi::{EdgeKey, EdgeRow, EndpointLoad, RefusalKey, ServiceTotals};
+use windrose_datapath::abi::{EdgeKey, EdgeReason, EdgeRow, EndpointLoad, RefusalKey, ServiceTotals};
 use windrose_policy::decision::RuleRef;
 use windrose_policy::model::{Direction, ObjectName};
 use windrose_policy::source::{Source, parse};
@@ -13,6 +13,7 @@ use windrose_policy::tables::{Compiler, Settings};
 
 use super::*;
 use crate::book::Book;
+use crate::edge::{EdgeView, InterfaceView, ListView};
 use crate::snapshot::Counts as ModelCounts;
 
 fn name(namespace: &str, name: &str) -> ObjectName {
@@ -84,6 +85,30 @@ fn sample() -> Sample {
         }],
         answers: [("reset", 5), ("unreachable", 2)],
         suppressed_answers: [("failed", 0), ("late", 0), ("limit", 1)],
+        edge: Some(EdgeSample {
+            view: EdgeView {
+                interfaces: vec![InterfaceView {
+                    interface: "eth0".to_owned(),
+                    mode: Some("native".to_owned()),
+                    why: "its driver has the hook".to_owned(),
+                }],
+                lists: vec![ListView {
+                    list: "deny.txt".to_owned(),
+                    entries: Some(3),
+                    ..ListView::default()
+                }],
+                list_failures: 1,
+            },
+            counts: vec![(EdgeReason::Passed, 100), (EdgeReason::DeniedHost, 5)],
+            maps: Vec::new(),
+            program: ProgramStatus {
+                name: "edge",
+                id: 8,
+                verified_instructions: 19_000,
+                run_count: 0,
+                run_time_ns: 0,
+            },
+        }),
         events: 12,
         follower_events_lost: 0,
     }

@@ -7,6 +7,7 @@ use windrose_datapath::abi::{Address, ConnectionRow, Event, Verdict, decision};
 use super::*;
 use crate::book::Book;
 use crate::clock::Clock;
+use crate::edge::{InterfaceView, ListView};
 use crate::record::Balanced;
 use crate::refused::FaultView;
 use crate::snapshot::{Counts, Reload};
@@ -87,6 +88,18 @@ fn golden_status_for_people() {
             run_time_ns: 21_000,
         }],
         kernel: Kernel { release: "6.18.0".to_owned(), features: vec!["btf".to_owned()] },
+        edge: Some(EdgeView {
+            interfaces: vec![
+                InterfaceView {
+                    interface: "eth0".to_owned(),
+                    mode: Some("generic".to_owned()),
+                    why: "loopback has no native hook".to_owned(),
+                },
+                InterfaceView { interface: "eth1".to_owned(), mode: None, why: "it is not there".to_owned() },
+            ],
+            lists: vec![ListView { list: "deny.txt".to_owned(), entries: Some(1), ..ListView::default() }],
+            list_failures: 0,
+        }),
         last_reload: Some(Reload {
             at: "2026-01-02T03:04:05.000000Z".to_owned(),
             ok: false,
