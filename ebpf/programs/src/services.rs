@@ -187,23 +187,22 @@ fn give_first<F: Family>(ctx: *mut bpf_sock_addr, case: &Case) -> i32 {
         return PASS;
     };
     let Some(row) = balanced::get_or_create(sk) else { return REFUSE };
-    if row.service == 0 || (row.service == asked.slot.service && row.flags & BalancedRow::CONNECTED == 0) {
-        if row.service != 0 && tables.endpoint(row.endpoint).is_some() {
-            if row.flags & BalancedRow::MORE != 0 {
-                expect_reply(ctx, &row.endpoint_address, row.endpoint_port, &asked.key);
-            }
-            give::<F>(ctx, &row.endpoint_address, row.endpoint_port);
-            return PASS;
-        }
+    if row.service != 0 && row.service != asked.slot.service {
+        row.flags |= BalancedRow::MORE;
+        return SEVERAL;
+    }
+    // A connected socket hears from its peer only, whatever becomes of that.
+    let is_free = row.flags & BalancedRow::CONNECTED == 0;
+    if row.service == 0 || is_free && tables.endpoint(row.endpoint).is_none() {
         let endpoint = choose(ctx, tables, &asked, case.question.subject);
         let Some(slot) = tables.endpoint(endpoint) else { return NOBODY };
         balanced::write(row, &asked, endpoint, &slot, 0);
         balanced::count(asked.slot.service, endpoint);
-        give::<F>(ctx, &slot.address, slot.port);
-        return PASS;
+    } else if row.flags & BalancedRow::MORE != 0 {
+        expect_reply(ctx, &row.endpoint_address, row.endpoint_port, &asked.key);
     }
-    row.flags |= BalancedRow::MORE;
-    SEVERAL
+    give::<F>(ctx, &row.endpoint_address, row.endpoint_port);
+    PASS
 }
 
 #[inline(never)]

@@ -1,5 +1,6 @@
 //! Endpoints that come, drain and go, under load.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,6 +20,7 @@ tests![
     a_connection_outlives_its_endpoint_otherwise,
     without_an_agent_balancing_goes_on,
     a_datagram_leaves_an_endpoint_that_is_gone,
+    services_that_do_not_fit_are_refused_with_the_numbers,
 ];
 
 const READY: Option<&str> = Some("ready: true");
@@ -179,7 +181,7 @@ fn a_connection_outlives_its_endpoint_otherwise() -> Result<()> {
 fn without_an_agent_balancing_goes_on() -> Result<()> {
     let front = Front::new(2)?;
     let mut agent = Agent::start(&front.world, &front.selecting("", ""))?;
-    let links = agent.links()?;
+    let (links, generation) = (agent.links()?, agent.generation()?);
     let connections = loads(&front, 1)?;
     let before = front.received(Protocol::Tcp)?;
     let mut lasting = Vec::new();
@@ -194,6 +196,8 @@ fn without_an_agent_balancing_goes_on() -> Result<()> {
         expect_progress(&connections)?;
         agent.restart()?;
         ensure!(agent.links()? == links, "{:?}, once {links:?}", agent.links()?);
+        // The same files give the same rows: there was nothing to write.
+        ensure!(agent.generation()? == generation, "a restart has changed rows of services");
         let live = agent.metrics()?.sum("windrose_endpoint_connections_active", &[]);
         let open = f64::from(u32::try_from(3 + lasting.len())?);
         ensure!((live - open).abs() < 0.5, "round {round}: {live} live of {open}");
@@ -231,4 +235,22 @@ fn a_datagram_leaves_an_endpoint_that_is_gone() -> Result<()> {
     // It keeps to one that drains, and leaves one that is gone.
     expect(&front.slice(&[DRAINING, READY]), [true, false])?;
     expect(&front.slice(&[None, READY]), [false, true])
+}
+
+fn services_that_do_not_fit_are_refused_with_the_numbers() -> Result<()> {
+    let front = Front::new(2)?;
+    let file = std::env::temp_dir().join(format!("windrose-test-{}-services.yaml", std::process::id()));
+    fs::write(&file, "capacities: {endpoints: 6, balance_tables: 8}\n")?;
+    let policy = front.service("", "") + &front.slice(&[READY, None]);
+    let started = Agent::start_with(&front.world, &policy, &["--config", &file.to_string_lossy()]);
+    fs::remove_file(&file)?;
+    let mut agent = started?;
+    agent.apply_refused(&(front.service("", "") + &front.slice(&[READY, READY])))?;
+    let log = agent.log();
+    ensure!(log.contains("ENDPOINTS needs 8 entries and has room for 6"), "{log}");
+    ensure!(log.contains("BALANCE_TABLES needs 32 entries and has room for 8"), "{log}");
+    for to in front.every_way() {
+        front.web.tcp(to).passes()?;
+    }
+    Ok(())
 }
