@@ -17,8 +17,9 @@ mod narrow;
 pub use asked::{decision_of, wire_address};
 pub use mismatch::{Mismatch, Refusal};
 
-/// Witnesses of one subject that are heard before it is another one's turn.
-const TURNS: usize = 32;
+/// Witnesses of one subject that are heard before it is another one's turn. Few, so that a cut
+/// falls on all alike.
+const TURNS: usize = 8;
 
 /// What is verified.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,18 @@ pub struct Compiled<'a> {
     pub tables: &'a Tables,
     /// What its numbers stand for.
     pub names: &'a Names,
+}
+
+impl<'a> Compiled<'a> {
+    /// What a compiler holds.
+    pub fn of(compiler: &'a Compiler) -> Self {
+        Self {
+            model: compiler.model(),
+            settings: compiler.settings(),
+            tables: compiler.tables(),
+            names: compiler.names(),
+        }
+    }
 }
 
 /// What came before, and which witnesses to hear first where there is no time for all.
@@ -73,16 +86,7 @@ pub fn update(
 ) -> Result<(Changes, Verified), Refusal> {
     let last = (Arc::clone(compiler.model()), compiler.settings().clone());
     let order = Order { before: Some((&*last.0, &last.1)), seed };
-    let check = |compiler: &Compiler| {
-        let compiled = Compiled {
-            model: compiler.model(),
-            settings: compiler.settings(),
-            tables: compiler.tables(),
-            names: compiler.names(),
-        };
-        verify(&compiled, order, goes_on)
-    };
-    Ok(compiler.update_if(model, settings, check)?)
+    Ok(compiler.update_if(model, settings, |compiler| verify(&Compiled::of(compiler), order, goes_on))?)
 }
 
 /// Hears witnesses, as long as `goes_on` says so, in turns of the subjects: first those that the
@@ -101,7 +105,7 @@ pub fn verify(
         let stage = if nearness == Nearness::Changed { Stage::Changed } else { Stage::Others };
         let mut open: Vec<&mut Hearing<'_>> =
             hearings.iter_mut().filter(|hearing| hearing.nearness == nearness).collect();
-        is_complete &= court.hear(&mut open, stage, |hearing, survey| hearing.next(survey))?;
+        is_complete &= court.hear(&mut open, stage, Hearing::next)?;
     }
     let classes = classes(&hearings);
     if is_complete {
@@ -141,12 +145,11 @@ impl<'a> Court<'a, '_> {
         while has_time && !open.is_empty() {
             let mut result = Ok(());
             open.retain_mut(|hearing| {
-                for _ in 0..TURNS {
+                let is_first = hearing.classes().is_none();
+                for turn in 0..TURNS {
+                    // What a plan costs is not to be in vain: it is worth some witnesses.
+                    has_time &= (self.goes_on)(stage) || (is_first && turn != 0);
                     if result.is_err() || !has_time {
-                        return true;
-                    }
-                    if !(self.goes_on)(stage) {
-                        has_time = false;
                         return true;
                     }
                     let Some(witness) = next(hearing, &mut self.survey) else { return false };

@@ -1,6 +1,6 @@
 //! Which flows can tell a right compilation from a wrong one.
 //!
-//! A subject is a set of workloads that the same policies select. Its peers fall into classes that
+//! A subject is a set of local workloads that the same policies select. Its peers fall into classes that
 //! its rules do not tell apart, its ports likewise: a flow for each pair is a witness of it. Nothing
 //! here looks at the compiled tables.
 
@@ -96,10 +96,10 @@ impl<'m> Survey<'m> {
             .into_iter()
             .map(|subject| {
                 let is_touched = subject.policies.iter().any(|policy| touched[*policy]);
-                let nearness = match (subject.is_local, subject.is_changed, is_touched) {
-                    (true, true, _) => Nearness::Changed,
-                    (true, false, true) => Nearness::Touched,
-                    (true, false, false) | (false, ..) => Nearness::Far,
+                let nearness = match (subject.is_changed, is_touched) {
+                    (true, _) => Nearness::Changed,
+                    (false, true) => Nearness::Touched,
+                    (false, false) => Nearness::Far,
                 };
                 let draw = Draw::new(seed ^ u64::try_from(draw.below(usize::MAX)).unwrap_or(0));
                 Hearing { nearness, subject, plan: None, turn: 0, further: 0, draw }
@@ -117,11 +117,11 @@ fn touched(census: &Census<'_>, policies: &[Policy<'_>]) -> Vec<bool> {
         return vec![false; policies.len()];
     }
     let names_one = |policy: &Policy<'_>| {
-        [Direction::Ingress, Direction::Egress].into_iter().any(|direction| {
-            let statements = policy.body.statements(direction).into_iter();
-            let mut forms = statements.filter_map(|statement| statement.forms).flatten();
-            forms.any(|form| census.changed.iter().any(|peer| census.is_member(&form, &census.peers[*peer])))
-        })
+        let mut names = false;
+        policy.body.each_form(|form| {
+            names |= census.changed.iter().any(|peer| census.is_member(&form, &census.peers[*peer]));
+        });
+        names
     };
     policies.iter().map(names_one).collect()
 }
@@ -132,10 +132,9 @@ impl<'m> Hearing<'m> {
         self.plan.as_ref().map(|plan| self.classes_of(plan))
     }
 
-    /// At least one for each workload that runs here, so that the rows of each are looked at.
+    /// At least one for each workload, so that the rows of each are looked at.
     fn classes_of(&self, plan: &Plan<'m>) -> u64 {
-        let workloads = if self.subject.is_local { self.subject.workloads.len() } else { 0 };
-        plan.pairs().max(u64::try_from(workloads).unwrap_or(u64::MAX))
+        plan.pairs().max(u64::try_from(self.subject.workloads.len()).unwrap_or(u64::MAX))
     }
 
     /// The next witness of a class; `None` when each class had one.

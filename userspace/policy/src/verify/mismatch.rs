@@ -46,11 +46,11 @@ impl Mismatch {
     }
 
     fn says(&self, decision: &Decision) -> String {
-        let mut text = self.verdict(decision.verdict, &decision.rule);
-        if let Some((verdict, rule)) = &decision.would_be {
-            text += &format!(", and without audit {}", self.verdict(*verdict, rule));
+        let said = self.verdict(decision.verdict, &decision.rule);
+        match &decision.would_be {
+            None => said,
+            Some((verdict, rule)) => format!("{said}, and without audit {}", self.verdict(*verdict, rule)),
         }
-        text
     }
 
     fn verdict(&self, verdict: Verdict, rule: &RuleRef) -> String {

@@ -2,12 +2,13 @@
 //!
 //! Nothing here is taken from the compiler: what it got wrong must not decide where one looks.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use crate::decision::Endpoint;
-use crate::model::{Cidr, Direction, Labels, Model, Requirement, Selector, Workload};
+use crate::model::{Cidr, Labels, Model, Requirement, Selector, Workload};
 use crate::tables::Settings;
 
 use super::draw::around;
@@ -35,13 +36,21 @@ const NEAR: usize = 16;
 /// Workloads of one namespace with the same labels: no selector tells them apart.
 #[derive(Debug)]
 pub(crate) struct Kind<'m> {
-    pub(crate) namespace: &'m str,
-    pub(crate) namespace_labels: Option<&'m Labels>,
+    /// A number of [`Census::namespaces`].
+    namespace: usize,
     pub(crate) labels: &'m Labels,
-    pub(crate) is_audit: bool,
     pub(crate) workloads: Vec<&'m Workload>,
     /// Their addresses, as numbers of [`Census::peers`].
     peers: Vec<usize>,
+}
+
+/// A namespace with workloads.
+#[derive(Debug)]
+pub(crate) struct Home<'m> {
+    pub(crate) name: &'m str,
+    pub(crate) labels: Option<&'m Labels>,
+    pub(crate) is_audit: bool,
+    kinds: Vec<usize>,
 }
 
 /// An address that a flow can have at its other end.
@@ -71,18 +80,22 @@ pub(crate) struct Members {
 #[derive(Debug)]
 pub(crate) struct Census<'m> {
     pub(crate) kinds: Vec<Kind<'m>>,
+    /// By name.
+    namespaces: Vec<Home<'m>>,
     /// By address.
     pub(crate) peers: Vec<Peer<'m>>,
     /// Of the host, of nobody, and the like: peers that every subject meets.
     pub(crate) usual: Vec<usize>,
     /// Some of those that the last load changed.
     pub(crate) changed: Vec<usize>,
-    namespaces: HashMap<&'m str, Vec<usize>>,
-    /// Kinds by a label, of one namespace or of all.
-    labelled: HashMap<(Option<&'m str>, &'m str, &'m str), Vec<usize>>,
+    /// Numbers of labels.
+    labels: HashMap<(&'m str, &'m str), usize>,
+    /// Label, namespace and kind, sorted.
+    labelled: Vec<(usize, usize, usize)>,
     /// Namespaces that a selector matches.
-    matching: HashMap<&'m Selector, Rc<Vec<&'m str>>>,
-    members: HashMap<Form<'m>, Rc<Members>>,
+    matching: HashMap<&'m Selector, Rc<[usize]>>,
+    forms: HashMap<Form<'m>, usize>,
+    members: Vec<Rc<Members>>,
     /// Where choices begin, so that another load makes others.
     start: usize,
 }
@@ -99,106 +112,115 @@ impl<'m> Census<'m> {
     ) -> Self {
         let mut census = Self {
             kinds: Vec::new(),
+            namespaces: Vec::new(),
             peers: Vec::new(),
             usual: Vec::new(),
             changed: Vec::new(),
-            namespaces: HashMap::new(),
-            labelled: HashMap::new(),
+            labels: HashMap::new(),
+            labelled: Vec::new(),
             matching: HashMap::new(),
-            members: HashMap::new(),
+            forms: HashMap::new(),
+            members: Vec::new(),
             start,
         };
-        let mut owners: HashMap<IpAddr, (&'m Workload, usize)> = HashMap::new();
-        census.add_kinds(model, &mut owners);
-        census.add_peers(settings, policies, changed, &owners);
-        census.index();
+        census.add_kinds(model);
+        census.add_peers(settings, policies, changed);
         let mut changed: Vec<usize> = changed.iter().filter_map(|address| census.number(*address)).collect();
         changed.sort_unstable();
         census.changed = around(&changed, start).copied().take(CHANGED).collect();
         census
     }
 
-    fn add_kinds(&mut self, model: &'m Model, owners: &mut HashMap<IpAddr, (&'m Workload, usize)>) {
-        let mut known: HashMap<(&str, &Labels), usize> = HashMap::new();
+    fn add_kinds(&mut self, model: &'m Model) {
+        let mut known: HashMap<(usize, Vec<usize>), usize> = HashMap::new();
+        // By namespace, then by name.
         for workload in model.workloads.values() {
             let name = workload.name.namespace.as_str();
-            let number = *known.entry((name, &workload.labels)).or_insert_with(|| {
+            if self.namespaces.last().is_none_or(|last| last.name != name) {
                 let namespace = model.namespaces.get(name);
-                self.kinds.push(Kind {
-                    namespace: name,
-                    namespace_labels: namespace.map(|namespace| &*namespace.labels),
-                    labels: &workload.labels,
+                self.namespaces.push(Home {
+                    name,
+                    labels: namespace.map(|namespace| &*namespace.labels),
                     is_audit: namespace.is_some_and(|namespace| namespace.audit),
-                    workloads: Vec::new(),
-                    peers: Vec::new(),
+                    kinds: Vec::new(),
                 });
-                self.kinds.len() - 1
+            }
+            let namespace = self.namespaces.len() - 1;
+            let labels = workload.labels.iter().map(|(key, value)| {
+                let next = self.labels.len();
+                *self.labels.entry((key, value)).or_insert(next)
             });
+            let number = match known.entry((namespace, labels.collect())) {
+                Entry::Occupied(entry) => *entry.get(),
+                Entry::Vacant(entry) => {
+                    let number = self.kinds.len();
+                    self.labelled.extend(entry.key().1.iter().map(|label| (*label, namespace, number)));
+                    self.namespaces[namespace].kinds.push(number);
+                    let labels = &workload.labels;
+                    self.kinds.push(Kind { namespace, labels, workloads: Vec::new(), peers: Vec::new() });
+                    *entry.insert(number)
+                }
+            };
             self.kinds[number].workloads.push(workload);
-            owners.extend(workload.addresses.iter().map(|address| (*address, (&**workload, number))));
         }
+        self.labelled.sort_unstable();
     }
 
-    fn add_peers(
-        &mut self,
-        settings: &Settings,
-        policies: &[Policy<'m>],
-        changed: &HashSet<IpAddr>,
-        owners: &HashMap<IpAddr, (&'m Workload, usize)>,
-    ) {
-        let hosts: HashSet<IpAddr> =
-            settings.host_addresses.iter().map(|address| address.to_canonical()).collect();
-        let mut addresses: Vec<IpAddr> = owners.keys().chain(changed).chain(&hosts).copied().collect();
-        addresses.extend(UNKNOWN.iter().chain(&LOOPBACK));
+    fn add_peers(&mut self, settings: &Settings, policies: &[Policy<'m>], changed: &HashSet<IpAddr>) {
+        let hosts: Vec<IpAddr> = settings.host_addresses.iter().map(IpAddr::to_canonical).collect();
+        let mut addresses: Vec<IpAddr> =
+            changed.iter().chain(&hosts).chain(&UNKNOWN).chain(&LOOPBACK).copied().collect();
         for policy in policies {
-            for direction in [Direction::Ingress, Direction::Egress] {
-                for form in
-                    policy.body.statements(direction).into_iter().filter_map(|rule| rule.forms).flatten()
-                {
-                    add_block(form, self.start, &mut addresses);
-                }
-            }
+            policy.body.each_form(|form| add_block(form, self.start, &mut addresses));
         }
-        for address in &mut addresses {
-            *address = address.to_canonical();
-        }
-        addresses.sort_unstable();
-        addresses.dedup();
-        for (number, address) in addresses.into_iter().enumerate() {
-            let owner = owners.get(&address);
-            if let Some((_, kind)) = owner {
-                self.kinds[*kind].peers.push(number);
+        let nobody = addresses.into_iter().map(|address| (address.to_canonical(), None));
+        let kinds = self.kinds.iter().enumerate();
+        let owners = kinds.flat_map(|(number, kind)| {
+            kind.workloads.iter().flat_map(move |workload| {
+                workload.addresses.iter().map(move |address| (*address, Some((*workload, number))))
+            })
+        });
+        let mut ends: Vec<(IpAddr, Option<(&'m Workload, usize)>)> = owners.chain(nobody).collect();
+        // Owners come first, so that they stay.
+        ends.sort_by_key(|(address, _)| *address);
+        ends.dedup_by_key(|(address, _)| *address);
+        for (number, (address, owner)) in ends.into_iter().enumerate() {
+            let (workload, kind) = owner.unzip();
+            if let Some(kind) = kind {
+                self.kinds[kind].peers.push(number);
             }
-            let is_usual =
-                hosts.contains(&address) || UNKNOWN.contains(&address) || LOOPBACK.contains(&address);
-            if is_usual {
+            let is_hosts = hosts.contains(&address);
+            if is_hosts || UNKNOWN.contains(&address) || LOOPBACK.contains(&address) {
                 self.usual.push(number);
             }
-            self.peers.push(Peer {
-                address,
-                workload: owner.map(|(workload, _)| *workload),
-                kind: owner.map(|(_, kind)| *kind),
-                is_host: hosts.contains(&address) || (address.is_loopback() && owner.is_none()),
-            });
+            let is_host = is_hosts || (address.is_loopback() && workload.is_none());
+            self.peers.push(Peer { address, workload, kind, is_host });
         }
     }
 
-    fn index(&mut self) {
-        for (number, kind) in self.kinds.iter().enumerate() {
-            self.namespaces.entry(kind.namespace).or_default().push(number);
-            for (key, value) in kind.labels {
-                for namespace in [Some(kind.namespace), None] {
-                    self.labelled.entry((namespace, key, value)).or_default().push(number);
-                }
-            }
-        }
+    /// The namespace of a kind.
+    pub(crate) fn home(&self, kind: &Kind<'m>) -> &Home<'m> {
+        &self.namespaces[kind.namespace]
+    }
+
+    /// Kinds with a label, of one namespace or of all.
+    fn with_label(&self, key: &str, value: &str, namespace: Option<usize>) -> impl Iterator<Item = usize> {
+        let label = self.labels.get(&(key, value)).copied().unwrap_or(usize::MAX);
+        let begin = (label, namespace.unwrap_or(0), 0);
+        let from = self.labelled.partition_point(|entry| *entry < begin);
+        self.labelled[from..]
+            .iter()
+            .take_while(move |(other, of, _)| {
+                *other == label && namespace.is_none_or(|namespace| *of == namespace)
+            })
+            .map(|(_, _, kind)| *kind)
     }
 
     /// Whether the form names this peer.
     pub(crate) fn is_member(&self, form: &Form<'m>, peer: &Peer<'m>) -> bool {
         match form {
             Form::Own { .. } | Form::Labelled { .. } => {
-                peer.kind.is_some_and(|kind| is_selected(form, &self.kinds[kind]))
+                peer.kind.is_some_and(|kind| self.is_selected(form, &self.kinds[kind]))
             }
             Form::Block { cidr, except } => {
                 cidr.contains(peer.address) && !except.iter().any(|hole| hole.contains(peer.address))
@@ -206,65 +228,73 @@ impl<'m> Census<'m> {
         }
     }
 
-    /// Who is a member of a form, and who nearly is.
-    pub(crate) fn members(&mut self, form: Form<'m>) -> Rc<Members> {
-        if let Some(known) = self.members.get(&form) {
-            return Rc::clone(known);
+    fn is_selected(&self, form: &Form<'_>, kind: &Kind<'_>) -> bool {
+        let home = &self.namespaces[kind.namespace];
+        match form {
+            Form::Own { namespace, pods } => *namespace == home.name && pods.matches(kind.labels),
+            Form::Labelled { namespaces, pods } => {
+                home.labels.is_some_and(|labels| namespaces.matches(labels)) && pods.matches(kind.labels)
+            }
+            Form::Block { .. } => false,
         }
-        let members = Rc::new(match form {
-            Form::Own { namespace, pods } => self.workloads(&form, &[namespace], pods),
+    }
+
+    /// A number for a form: for another one the same only if the two are equal.
+    pub(crate) fn form(&mut self, form: Form<'m>) -> usize {
+        if let Some(known) = self.forms.get(&form) {
+            return *known;
+        }
+        let members = match form {
+            Form::Own { namespace, pods } => {
+                let home = self.namespaces.binary_search_by(|home| home.name.cmp(namespace)).ok();
+                self.workloads(&form, home.as_slice(), pods)
+            }
             Form::Labelled { namespaces, pods } => {
                 let matching = self.matching(namespaces);
                 self.workloads(&form, &matching, pods)
             }
             Form::Block { cidr, except } => self.block(cidr, except),
-        });
-        self.members.insert(form, Rc::clone(&members));
-        members
-    }
-
-    fn matching(&mut self, selector: &'m Selector) -> Rc<Vec<&'m str>> {
-        let find = || {
-            let labels =
-                |numbers: &Vec<usize>| numbers.first().and_then(|kind| self.kinds[*kind].namespace_labels);
-            let matches = self
-                .namespaces
-                .iter()
-                .filter(|(_, kinds)| labels(kinds).is_some_and(|it| selector.matches(it)));
-            let mut names: Vec<&'m str> = matches.map(|(name, _)| *name).collect();
-            names.sort_unstable();
-            names
         };
-        match self.matching.get(selector) {
-            Some(known) => Rc::clone(known),
-            None => {
-                let found = Rc::new(find());
-                self.matching.insert(selector, Rc::clone(&found));
-                found
-            }
-        }
+        let number = self.members.len();
+        self.members.push(Rc::new(members));
+        self.forms.insert(form, number);
+        number
     }
 
-    fn workloads(&self, form: &Form<'m>, namespaces: &[&'m str], pods: &'m Selector) -> Members {
+    /// Who is a member of a form, and who nearly is.
+    pub(crate) fn members(&self, form: usize) -> Rc<Members> {
+        Rc::clone(&self.members[form])
+    }
+
+    fn matching(&mut self, selector: &'m Selector) -> Rc<[usize]> {
+        if let Some(known) = self.matching.get(selector) {
+            return Rc::clone(known);
+        }
+        let is_match = |home: &Home<'_>| home.labels.is_some_and(|labels| selector.matches(labels));
+        let homes = self.namespaces.iter().enumerate().filter(|(_, home)| is_match(home));
+        let found: Rc<[usize]> = homes.map(|(number, _)| number).collect();
+        self.matching.insert(selector, Rc::clone(&found));
+        found
+    }
+
+    fn workloads(&self, form: &Form<'m>, namespaces: &[usize], pods: &'m Selector) -> Members {
         let pivot = pods.requirements.iter().find_map(|requirement| match requirement {
             Requirement::In(key, values) => Some((key.as_str(), values)),
             Requirement::NotIn(..) | Requirement::Exists(_) | Requirement::DoesNotExist(_) => None,
         });
-        let of_label = |namespace: Option<&'m str>| -> Vec<usize> {
+        let of_label = |namespace: Option<usize>, most: usize| -> Vec<usize> {
             let Some((key, values)) = pivot else { return Vec::new() };
-            let lists = values.iter().filter_map(|value| self.labelled.get(&(namespace, key, value)));
-            lists.flatten().copied().collect()
+            values.iter().flat_map(|value| self.with_label(key, value, namespace)).take(most).collect()
         };
-        let of_namespaces: Vec<&Vec<usize>> =
-            namespaces.iter().filter_map(|namespace| self.namespaces.get(namespace)).collect();
-        let in_namespaces = || of_namespaces.iter().copied().flatten().copied();
+        let in_namespaces = || namespaces.iter().flat_map(|number| &self.namespaces[*number].kinds).copied();
         let candidates: Vec<usize> = match (pivot, namespaces) {
-            (Some(_), [namespace]) => of_label(Some(namespace)),
-            (Some(_), _) => of_label(None),
+            (Some(_), [namespace]) => of_label(Some(*namespace), usize::MAX),
+            (Some(_), _) => of_label(None, usize::MAX),
             (None, _) => in_namespaces().collect(),
         };
         let mut members = Members::default();
-        for kind in around(&candidates, self.start).filter(|kind| is_selected(form, &self.kinds[**kind])) {
+        for kind in around(&candidates, self.start).filter(|kind| self.is_selected(form, &self.kinds[**kind]))
+        {
             members.some.extend(around(&self.kinds[*kind].peers, self.start));
             if members.some.len() > WIDE {
                 members.some.truncate(WIDE);
@@ -273,12 +303,12 @@ impl<'m> Census<'m> {
             }
         }
         // Of another namespace with labels that are asked for, and the other way round.
-        let elsewhere = of_label(None);
+        let elsewhere = of_label(None, 4 * NEAR);
         let beside: Vec<usize> = in_namespaces().skip(self.start % 7).take(NEAR).collect();
         for candidates in [elsewhere, beside] {
             let outsider = around(&candidates, self.start)
                 .take(NEAR)
-                .filter(|kind| !is_selected(form, &self.kinds[**kind]))
+                .filter(|kind| !self.is_selected(form, &self.kinds[**kind]))
                 .find_map(|kind| self.kinds[*kind].peers.first());
             members.near.extend(outsider);
         }
@@ -310,17 +340,6 @@ impl<'m> Census<'m> {
     /// The number of an address.
     fn number(&self, address: IpAddr) -> Option<usize> {
         self.peers.binary_search_by(|peer| peer.address.cmp(&address.to_canonical())).ok()
-    }
-}
-
-fn is_selected(form: &Form<'_>, kind: &Kind<'_>) -> bool {
-    match form {
-        Form::Own { namespace, pods } => *namespace == kind.namespace && pods.matches(kind.labels),
-        Form::Labelled { namespaces, pods } => {
-            kind.namespace_labels.is_some_and(|labels| namespaces.matches(labels))
-                && pods.matches(kind.labels)
-        }
-        Form::Block { .. } => false,
     }
 }
 

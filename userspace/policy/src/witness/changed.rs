@@ -2,11 +2,12 @@
 //!
 //! Told by the identity of objects, and not by what the compiler took for a difference.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::{Direction, Model, ObjectName};
+use crate::model::{Model, ObjectName, Workload};
 use crate::tables::Settings;
 
 use super::rules::{Body, Form, Policy, ends};
@@ -48,18 +49,15 @@ impl<'m> Changed<'m> {
         policies.append(&mut gone);
         let mut addresses = HashSet::new();
         for policy in policies.iter().filter(|policy| policy.is_changed || policy.is_gone) {
-            for direction in [Direction::Ingress, Direction::Egress] {
-                let statements = policy.body.statements(direction);
-                for form in statements.into_iter().filter_map(|statement| statement.forms).flatten() {
-                    if let Form::Block { cidr, .. } = form {
-                        let ends = ends(cidr);
-                        addresses.extend([ends.0.to_canonical(), ends.1.to_canonical()]);
-                    }
+            policy.body.each_form(|form| {
+                if let Form::Block { cidr, .. } = form {
+                    let ends = ends(cidr);
+                    addresses.extend([ends.0.to_canonical(), ends.1.to_canonical()]);
                 }
-            }
+            });
         }
         let hosts = |settings: &Settings| -> HashSet<IpAddr> {
-            settings.host_addresses.iter().map(|address| address.to_canonical()).collect()
+            settings.host_addresses.iter().map(IpAddr::to_canonical).collect()
         };
         addresses.extend(hosts(settings_before).symmetric_difference(&hosts(settings)));
         let namespaces: HashSet<&str> = model
@@ -69,17 +67,16 @@ impl<'m> Changed<'m> {
             .map(|(name, _)| name.as_str())
             .collect();
         let mut workloads = HashSet::new();
-        for (name, workload) in &model.workloads {
-            let last = before.workloads.get(name);
-            if last.is_some_and(|last| Arc::ptr_eq(last, workload)) && !namespaces.contains(&*name.namespace)
-            {
-                continue;
+        each(&before.workloads, &model.workloads, |last, workload| {
+            let of = |workload: Option<&'m Arc<Workload>>| workload.into_iter().flat_map(|it| &it.addresses);
+            addresses.extend(of(last).chain(of(workload)));
+            workloads.extend(workload.map(|workload| &workload.name));
+        });
+        for (name, workload) in model.workloads.iter().filter(|_| !namespaces.is_empty()) {
+            if namespaces.contains(name.namespace.as_str()) {
+                addresses.extend(&workload.addresses);
             }
-            workloads.insert(name);
-            addresses.extend(workload.addresses.iter().chain(last.iter().flat_map(|last| &last.addresses)));
         }
-        let lost = before.workloads.iter().filter(|(name, _)| !model.workloads.contains_key(*name));
-        addresses.extend(lost.flat_map(|(_, workload)| &workload.addresses));
         Self { policies, addresses, workloads: Some(workloads), namespaces }
     }
 
@@ -97,13 +94,37 @@ fn compare<'m, K: Ord, V>(
     policies: &mut Vec<Policy<'m>>,
     gone: &mut Vec<Policy<'m>>,
 ) {
-    for (name, policy) in after {
-        let is_same = before.get(name).is_some_and(|last| Arc::ptr_eq(last, policy));
-        policies.push(Policy::new(body(policy), false, !is_same));
-    }
-    for (name, last) in before {
-        if after.get(name).is_none_or(|policy| !Arc::ptr_eq(policy, last)) {
-            gone.push(Policy::new(body(last), true, false));
-        }
+    let mut changed = HashSet::new();
+    each(before, after, |last, policy| {
+        gone.extend(last.map(|last| Policy::new(body(last), true, false)));
+        changed.extend(policy.map(Arc::as_ptr));
+    });
+    let policy = |policy| Policy::new(body(policy), false, changed.contains(&Arc::as_ptr(policy)));
+    policies.extend(after.values().map(policy));
+}
+
+/// Shows every object that is not the very same in both: before, and after.
+fn each<'m, K: Ord, V>(
+    before: &'m BTreeMap<K, Arc<V>>,
+    after: &'m BTreeMap<K, Arc<V>>,
+    mut show: impl FnMut(Option<&'m Arc<V>>, Option<&'m Arc<V>>),
+) {
+    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            // One object has one name.
+            (Some((_, last)), Some((_, next))) if Arc::ptr_eq(last, next) => {
+                old.next();
+                new.next();
+                continue;
+            }
+            (Some((last, _)), Some((next, _))) => last.cmp(next),
+        };
+        let last = if order == Ordering::Greater { None } else { old.next() };
+        let next = if order == Ordering::Less { None } else { new.next() };
+        show(last.map(|(_, object)| object), next.map(|(_, object)| object));
     }
 }

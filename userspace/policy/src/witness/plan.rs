@@ -1,25 +1,31 @@
 //! What one subject is asked: peers that its policies tell apart, ports that they tell apart, and
 //! the order in which the pairs are tried.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
-use std::sync::Arc;
 
-use crate::model::{Direction, NetworkPolicy, Workload};
-use crate::rank;
+use crate::model::{Direction, Workload};
+
+mod aim;
+mod forms;
 
 use super::census::{Census, Members, Peer};
 use super::draw::{Draw, around};
 use super::ports::{Port, Ports, names};
-use super::rules::{Body, Form, Policy, Statement};
+use super::rules::{Form, Policy};
 use super::subjects::Subject;
+use aim::Aim;
+use forms::Said;
 
 /// Where no more addresses than this are known, each of them is a peer of every subject.
 const FEW: usize = 512;
 
 /// Peers times wide forms, at most: what is behind is not looked at in this load.
 const WORK: usize = 4_000_000;
+
+/// Members of each form that may be peers, where there are more.
+const SHARE: usize = 16;
 
 /// Strangers who are tried with every subject.
 const STRANGERS: usize = 4;
@@ -42,11 +48,15 @@ pub(crate) enum Seat {
 /// The plan of one subject.
 #[derive(Debug)]
 pub(crate) struct Plan<'m> {
-    /// One of each class that the reference tells apart, and the edges of blocks.
+    /// One of each class that the reference tells apart, and the edges of blocks; behind them some
+    /// that foreign rules name.
     peers: Vec<Seat>,
+    own_peers: usize,
     /// Further members of those classes.
     others: Vec<Seat>,
+    /// Those that the subject's own rules tell apart; behind them some of foreign rules.
     ports: Vec<Port>,
+    own_ports: usize,
     /// Pairs of the two that aim at one rule each, the most telling ones first.
     aimed: Vec<(usize, usize)>,
     /// The policies with a rule that names this peer. Sorted.
@@ -62,30 +72,6 @@ pub(crate) struct Plan<'m> {
     stride: u64,
 }
 
-/// The forms of a subject's rules, each once.
-#[derive(Default)]
-struct Forms<'m> {
-    numbers: HashMap<Form<'m>, usize>,
-    list: Vec<(Form<'m>, Rc<Members>, Vec<usize>)>,
-}
-
-impl<'m> Forms<'m> {
-    fn add(&mut self, census: &mut Census<'m>, form: Form<'m>, policy: usize) {
-        let number = *self.numbers.entry(form).or_insert_with(|| {
-            self.list.push((form, census.members(form), Vec::new()));
-            self.list.len() - 1
-        });
-        let policies = &mut self.list[number].2;
-        if policies.last() != Some(&policy) {
-            policies.push(policy);
-        }
-    }
-
-    fn members(&self, form: &Form<'m>) -> Option<&Members> {
-        self.numbers.get(form).map(|number| &*self.list[*number].1)
-    }
-}
-
 impl<'m> Plan<'m> {
     pub(crate) fn new(
         census: &mut Census<'m>,
@@ -93,46 +79,41 @@ impl<'m> Plan<'m> {
         subject: &Subject<'m>,
         draw: &mut Draw,
     ) -> Self {
-        let mut forms = Forms::default();
-        let mut always = isolating(policies, subject);
-        let mut statements: Vec<Statement<'m>> = Vec::new();
-        for number in &subject.policies {
-            for statement in policies[*number].body.statements(subject.direction) {
-                match &statement.forms {
-                    None => always.push(*number),
-                    Some(some) => some.iter().for_each(|form| forms.add(census, *form, *number)),
-                }
-                statements.push(statement);
-            }
-        }
-        always.sort_unstable();
-        always.dedup();
+        let mut said = Said::new(census, policies, subject, draw);
         let census = &*census;
         let start = draw.below(usize::MAX);
         let is_egress = subject.direction == Direction::Egress;
-        let is_nobody = |address: &IpAddr| !forms.list.iter().any(|(form, ..)| holds(form, *address));
+        let is_nobody = |address: &IpAddr| !said.forms.list.iter().any(|(form, ..)| holds(form, *address));
         let mut plan = Self {
             peers: vec![Seat::Itself],
+            own_peers: 0,
             others: Vec::new(),
             ports: Vec::new(),
+            own_ports: 0,
             aimed: Vec::new(),
             naming: Vec::new(),
             wide: Vec::new(),
-            always,
+            always: std::mem::take(&mut said.always),
             nobody: NOBODY.into_iter().find(is_nobody).filter(|_| !is_egress),
             start: 0,
             stride: 1,
         };
-        plan.index(&forms);
-        let asked_names = if is_egress { names(&statements) } else { Vec::new() };
-        let candidates = candidates(census, &forms, plan.wide.len(), start, draw);
-        plan.sort_out(census, &forms, &candidates, &asked_names);
-        let ports = if is_egress {
-            Ports::new(&statements, plan.peers.iter().filter_map(|seat| seat.workload(census)))
+        plan.index(said.forms.own());
+        let own = said.ports(false);
+        let asked_names = if is_egress { names(&own) } else { Vec::new() };
+        let candidates = candidates(census, said.forms.own(), plan.wide.len(), start, draw);
+        plan.sort_out(census, said.forms.own(), &candidates, &asked_names);
+        plan.own_peers = plan.peers.len();
+        plan.peers.extend(strangers(said.forms.foreign()).map(Seat::Address));
+        let destinations: Vec<&Workload> = if is_egress {
+            plan.peers.iter().filter_map(|seat| seat.workload(census)).collect()
         } else {
-            Ports::new(&statements, subject.workloads.first().copied().into_iter())
+            subject.workloads.iter().copied().take(SHARE).collect()
         };
-        plan.aim(census, &forms, &statements, &ports, subject, start);
+        let mut ports = Ports::new(&own, &destinations);
+        plan.own_ports = ports.all.len();
+        ports.add_rules(&said.ports(true), &destinations);
+        plan.aimed = Aim { peers: &plan.peers, ports: &ports, census, subject, start }.pairs(&said);
         plan.ports = ports.all;
         plan.stride = stride(plan.pairs());
         plan.start = u64::try_from(start).unwrap_or(0);
@@ -140,8 +121,8 @@ impl<'m> Plan<'m> {
     }
 
     /// Which policies name which peer.
-    fn index(&mut self, forms: &Forms<'m>) {
-        for (form, members, policies) in &forms.list {
+    fn index(&mut self, forms: &[(Form<'m>, Rc<Members>, Vec<usize>)]) {
+        for (form, members, policies) in forms {
             if members.is_wide {
                 self.wide.push((*form, policies.clone()));
             } else {
@@ -154,10 +135,16 @@ impl<'m> Plan<'m> {
     }
 
     /// One candidate of each class is a peer, as are edges; the others are others.
-    fn sort_out(&mut self, census: &Census<'m>, forms: &Forms<'m>, candidates: &[usize], names: &[&str]) {
+    fn sort_out(
+        &mut self,
+        census: &Census<'m>,
+        forms: &[(Form<'m>, Rc<Members>, Vec<usize>)],
+        candidates: &[usize],
+        names: &[&str],
+    ) {
         let mut narrow: Vec<(usize, usize)> = Vec::new();
         let mut edges: HashSet<usize> = census.changed.iter().copied().collect();
-        for (number, (_, members, _)) in forms.list.iter().enumerate() {
+        for (number, (_, members, _)) in forms.iter().enumerate() {
             if !members.is_wide {
                 narrow.extend(members.some.iter().map(|peer| (*peer, number)));
             }
@@ -186,68 +173,14 @@ impl<'m> Plan<'m> {
         }
     }
 
-    /// For each rule and each of its forms: a member at a port inside, then beside, then one who
-    /// nearly is a member at a port inside.
-    fn aim(
-        &mut self,
-        census: &Census<'m>,
-        forms: &Forms<'m>,
-        statements: &[Statement<'m>],
-        ports: &Ports,
-        subject: &Subject<'m>,
-        start: usize,
-    ) {
-        let seats: HashMap<Seat, usize> = self.peers.iter().copied().zip(0..).collect();
-        let find = |peer: &usize| seats.get(&Seat::Address(*peer)).copied();
-        let anyone: Vec<usize> = census.usual.iter().chain(&census.changed).filter_map(find).collect();
-        let (mut hits, mut edges, mut misses) = (Vec::new(), Vec::new(), Vec::new());
-        let mut add = |peers: &[usize], near: &[usize], statement: &Statement<'_>| {
-            let Some(peer) = peers.first() else { return };
-            let destination = match subject.direction {
-                Direction::Ingress => subject.workloads.first().copied(),
-                Direction::Egress => self.peers[*peer].workload(census),
-            };
-            let probes = ports.probes(statement.ports, destination);
-            hits.extend(probes.inside.iter().map(|port| (*peer, *port)));
-            edges.extend(probes.beside.iter().map(|port| (*peer, *port)));
-            if let Some(port) = probes.inside.first() {
-                misses.extend(near.iter().chain(&peers[1..]).map(|peer| (*peer, *port)));
-            }
-        };
-        for statement in statements {
-            let Some(some) = &statement.forms else {
-                let peers: Vec<usize> = around(&anyone, start).copied().take(2).collect();
-                add(&peers, &[], statement);
-                continue;
-            };
-            for members in some.iter().filter_map(|form| forms.members(form)) {
-                let changed = census.changed.iter().filter(|peer| members.some.contains(peer));
-                let inside = changed.chain(members.edges.iter()).chain(&members.some);
-                // Most members are of the class of another one: look on until one has a seat.
-                let peers: Vec<usize> = inside.filter_map(find).take(2).collect();
-                let near: Vec<usize> = members.near.iter().filter_map(find).collect();
-                add(&peers, &near, statement);
-            }
-        }
-        for pairs in [&mut hits, &mut edges, &mut misses] {
-            let begin = start % pairs.len().max(1);
-            pairs.rotate_left(begin);
-        }
-        self.aimed = hits;
-        self.aimed.extend(edges);
-        self.aimed.extend(misses);
-        let mut seen = HashSet::new();
-        self.aimed.retain(|pair| seen.insert(*pair));
-    }
-
     /// How many pairs of a peer and a port there are.
     pub(crate) fn pairs(&self) -> u64 {
-        product(self.peers.len(), self.ports.len())
+        product(self.own_peers, self.own_ports)
     }
 
     /// How many further ones there are with other members of the same classes.
     pub(crate) fn further(&self) -> u64 {
-        product(self.others.len(), self.ports.len())
+        product(self.others.len(), self.own_ports)
     }
 
     /// How many pairs aim at a rule.
@@ -264,7 +197,7 @@ impl<'m> Plan<'m> {
     /// Each pair once, in an order that hops about.
     pub(crate) fn pair(&self, turn: u64) -> Option<(Seat, Port)> {
         let hops = u128::from(self.start) + u128::from(turn) * u128::from(self.stride);
-        self.pick(&self.peers, u64::try_from(hops % u128::from(self.pairs().max(1))).ok()?)
+        self.pick(&self.peers[..self.own_peers], u64::try_from(hops % u128::from(self.pairs().max(1))).ok()?)
     }
 
     /// Each further pair once.
@@ -307,21 +240,6 @@ impl Seat {
     }
 }
 
-/// The policies that a denial by isolation can name: the first by rank, and the first of those that
-/// are not in audit.
-fn isolating(policies: &[Policy<'_>], subject: &Subject<'_>) -> Vec<usize> {
-    let network = || {
-        subject.policies.iter().filter_map(|number| match policies[*number] {
-            Policy { body: Body::Network(policy), is_gone: false, .. } => Some((*number, policy)),
-            Policy { .. } => None,
-        })
-    };
-    let rank = |(_, policy): &(usize, &Arc<NetworkPolicy>)| rank::network_policy(&policy.name, 0);
-    let all = network().min_by_key(rank);
-    let enforced = network().filter(|(_, policy)| !policy.audit).min_by_key(rank);
-    all.into_iter().chain(enforced).map(|(number, _)| number).collect()
-}
-
 fn product(peers: usize, ports: usize) -> u64 {
     u64::try_from(peers).unwrap_or(u64::MAX).saturating_mul(u64::try_from(ports).unwrap_or(u64::MAX))
 }
@@ -332,7 +250,7 @@ fn stride(count: u64) -> u64 {
         if b == 0 { a } else { divisor(b, a % b) }
     }
     let wanted = (count / 1_000 * 618 + count % 1_000 * 618 / 1_000).max(1);
-    (wanted..).find(|stride| divisor(*stride, count) == 1).unwrap_or(1)
+    (wanted..=count).find(|stride| divisor(*stride, count) == 1).unwrap_or(1)
 }
 
 /// What stands beside `key` in sorted pairs.
@@ -358,7 +276,7 @@ fn named<'m>(workload: Option<&'m Workload>, names: &[&str]) -> Vec<(&'m str, Po
 /// Everybody who may be a peer, once: those that were changed first, then those that rules aim at.
 fn candidates(
     census: &Census<'_>,
-    forms: &Forms<'_>,
+    forms: &[(Form<'_>, Rc<Members>, Vec<usize>)],
     wide: usize,
     start: usize,
     draw: &mut Draw,
@@ -366,13 +284,13 @@ fn candidates(
     let mut list: Vec<usize> = census.changed.clone();
     list.extend(&census.usual);
     list.extend((0..STRANGERS).map(|_| draw.below(census.peers.len())));
-    for (_, members, _) in &forms.list {
+    for (_, members, _) in forms {
         list.extend(&members.edges);
         list.extend(members.some.first());
         list.extend(&members.near);
     }
-    for (_, members, _) in &forms.list {
-        list.extend(around(&members.some, start));
+    for (_, members, _) in forms {
+        list.extend(around(&members.some, start).take(SHARE));
     }
     if census.peers.len() <= FEW {
         list.extend(0..census.peers.len());
@@ -383,6 +301,13 @@ fn candidates(
         list.truncate(most.max(FEW));
     }
     list
+}
+
+/// Some whom foreign rules name, by a member and an edge of each form.
+fn strangers(forms: &[(Form<'_>, Rc<Members>, Vec<usize>)]) -> impl Iterator<Item = usize> {
+    forms
+        .iter()
+        .flat_map(|(_, members, _)| members.some.first().into_iter().chain(members.edges.first()).copied())
 }
 
 impl Peer<'_> {

@@ -4,8 +4,6 @@ use std::collections::HashMap;
 
 use crate::model::{PortMatch, Protocol, Workload};
 
-use super::rules::Statement;
-
 /// A protocol's number and a destination port, 0 where the protocol has none.
 pub(crate) type Port = (u8, u16);
 
@@ -35,44 +33,46 @@ pub(crate) struct Probes {
 }
 
 impl Ports {
-    /// Those of these rules; named ports as `workloads` have them.
-    pub(crate) fn new<'m>(
-        statements: &[Statement<'_>],
-        workloads: impl Iterator<Item = &'m Workload>,
-    ) -> Self {
-        let mut ports = Self { all: Vec::new(), numbers: HashMap::new(), seldom: seldom(statements) };
+    /// Those of these rules; named ports as the destinations have them.
+    pub(crate) fn new(matches: &[&PortMatch], destinations: &[&Workload]) -> Self {
+        let mut ports = Self { all: Vec::new(), numbers: HashMap::new(), seldom: seldom(matches) };
         for protocol in PROTOCOLS {
             ports.add((protocol.number(), ports.seldom));
         }
         for port in PORTLESS {
             ports.add(port);
         }
-        for port in statements.iter().filter_map(|statement| statement.ports).flatten() {
+        ports.add_rules(matches, destinations);
+        ports
+    }
+
+    /// Those of more rules.
+    pub(crate) fn add_rules(&mut self, matches: &[&PortMatch], destinations: &[&Workload]) {
+        for port in matches {
             match port {
                 PortMatch::Any { protocol } => {
-                    ports.add((protocol.number(), 1));
-                    ports.add((protocol.number(), u16::MAX));
+                    self.add((protocol.number(), 1));
+                    self.add((protocol.number(), u16::MAX));
                 }
                 PortMatch::Range { protocol, first, last } => {
                     for port in range(*first, *last) {
-                        ports.add((protocol.number(), port));
+                        self.add((protocol.number(), port));
                     }
                     for other in PROTOCOLS {
-                        ports.add((other.number(), *first));
+                        self.add((other.number(), *first));
                     }
                 }
                 PortMatch::Named { .. } => {}
             }
         }
-        let names = names(statements);
+        let names = names(matches);
         if !names.is_empty() {
-            for named in workloads.flat_map(|workload| &workload.ports) {
+            for named in destinations.iter().flat_map(|workload| &workload.ports) {
                 if names.binary_search(&named.name.as_str()).is_ok() {
-                    ports.add_named(named.protocol, named.port);
+                    self.add_named(named.protocol, named.port);
                 }
             }
         }
-        ports
     }
 
     fn add(&mut self, port: Port) {
@@ -141,9 +141,8 @@ impl Ports {
 }
 
 /// The names that rules ask for, sorted.
-pub(crate) fn names<'m>(statements: &[Statement<'m>]) -> Vec<&'m str> {
-    let ports = statements.iter().filter_map(|statement| statement.ports).flatten();
-    let mut names: Vec<&'m str> = ports.filter_map(name).collect();
+pub(crate) fn names<'m>(matches: &[&'m PortMatch]) -> Vec<&'m str> {
+    let mut names: Vec<&'m str> = matches.iter().filter_map(|port| name(port)).collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -157,10 +156,9 @@ fn name(port: &PortMatch) -> Option<&str> {
 }
 
 /// A port that no rule names, if there is one.
-fn seldom(statements: &[Statement<'_>]) -> u16 {
-    let ports = || statements.iter().filter_map(|statement| statement.ports).flatten();
+fn seldom(matches: &[&PortMatch]) -> u16 {
     let is_named = |wanted: u16| {
-        ports().any(|port| match port {
+        matches.iter().any(|port| match port {
             PortMatch::Range { first, last, .. } => (*first..=*last).contains(&wanted),
             PortMatch::Any { .. } | PortMatch::Named { .. } => false,
         })

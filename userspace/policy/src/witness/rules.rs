@@ -64,6 +64,26 @@ impl<'m> Body<'m> {
         }
     }
 
+    /// Shows every form that its rules name, as often as they do.
+    pub(crate) fn each_form(self, mut show: impl FnMut(Form<'m>)) {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            match self {
+                Self::Network(policy) => {
+                    let rules = network_rules(policy, direction).into_iter().flatten();
+                    let peers = rules.filter_map(|rule| rule.peers.as_ref()).flatten();
+                    peers.for_each(|peer| show(network_form(policy, peer)));
+                }
+                Self::Cluster(policy) => {
+                    for rule in cluster_rules(policy, direction) {
+                        if let ClusterPeers::Known(peers) = &rule.peers {
+                            peers.iter().flat_map(cluster_forms).for_each(&mut show);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Its rules of one direction.
     pub(crate) fn statements(self, direction: Direction) -> Vec<Statement<'m>> {
         match self {
@@ -105,15 +125,18 @@ fn cluster_rules(policy: &Arc<ClusterPolicy>, direction: Direction) -> &Vec<Clus
 }
 
 fn network_statement<'m>(policy: &'m NetworkPolicy, rule: &'m NetworkRule) -> Statement<'m> {
-    let form = |peer: &'m NetworkPeer| match peer {
+    let forms = |peers: &'m Vec<NetworkPeer>| peers.iter().map(|peer| network_form(policy, peer)).collect();
+    Statement { forms: rule.peers.as_ref().map(forms), ports: rule.ports.as_deref() }
+}
+
+fn network_form<'m>(policy: &'m NetworkPolicy, peer: &'m NetworkPeer) -> Form<'m> {
+    match peer {
         NetworkPeer::Workloads { namespaces: Some(namespaces), pods } => Form::Labelled { namespaces, pods },
         NetworkPeer::Workloads { namespaces: None, pods } => {
             Form::Own { namespace: &policy.name.namespace, pods }
         }
         NetworkPeer::Block(block) => Form::Block { cidr: block.cidr, except: &block.except },
-    };
-    let forms = rule.peers.as_ref().map(|peers| peers.iter().map(form).collect());
-    Statement { forms, ports: rule.ports.as_deref() }
+    }
 }
 
 fn cluster_statement(rule: &ClusterRule) -> Statement<'_> {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use crate::model::{Direction, ObjectName, Protocol, Requirement, Selector, Workload};
 
-use super::census::{Census, Kind};
+use super::census::{Census, Home, Kind};
 use super::rules::{Body, Policy};
 
 /// Workloads of which one direction is decided by the same policies.
@@ -16,8 +16,6 @@ pub(crate) struct Subject<'m> {
     /// By number, in the order of the list they came from.
     pub(crate) policies: Vec<usize>,
     pub(crate) workloads: Vec<&'m Workload>,
-    /// They run here. Of others the kernel is never asked.
-    pub(crate) is_local: bool,
     /// The last load changed them, or a policy of theirs.
     pub(crate) is_changed: bool,
 }
@@ -28,7 +26,6 @@ struct Key<'m> {
     direction: Direction,
     policies: Vec<usize>,
     is_audit: bool,
-    is_local: bool,
     is_changed: bool,
     /// Where a rule asks for a port by name.
     ports: Vec<(&'m str, u16, Protocol)>,
@@ -74,11 +71,11 @@ impl<'m, 'p> Index<'m, 'p> {
     }
 
     /// The policies that select workloads of a kind, in order.
-    fn selecting(&mut self, kind: &Kind<'m>) -> Vec<usize> {
+    fn selecting(&mut self, kind: &Kind<'m>, home: &Home<'m>) -> Vec<usize> {
         let policies = self.policies;
         let labels = kind.labels.iter();
-        let by_label = labels.filter_map(|(key, value)| self.labelled.get(&(kind.namespace, key, value)));
-        let network = by_label.chain(self.others.get(kind.namespace)).flatten().copied();
+        let by_label = labels.filter_map(|(key, value)| self.labelled.get(&(home.name, key, value)));
+        let network = by_label.chain(self.others.get(home.name)).flatten().copied();
         let mut found: Vec<usize> = network
             .filter(|number| match policies[*number].body {
                 Body::Network(policy) => policy.pod_selector.matches(kind.labels),
@@ -86,11 +83,11 @@ impl<'m, 'p> Index<'m, 'p> {
             })
             .collect();
         let cluster = &self.cluster;
-        let of_namespace = self.of_namespaces.entry(kind.namespace).or_insert_with(|| {
+        let of_namespace = self.of_namespaces.entry(home.name).or_insert_with(|| {
             let selects = |number: &usize| match policies[*number].body {
                 Body::Network(_) => false,
                 Body::Cluster(policy) => {
-                    kind.namespace_labels.is_some_and(|labels| policy.subject.namespaces.matches(labels))
+                    home.labels.is_some_and(|labels| policy.subject.namespaces.matches(labels))
                 }
             };
             cluster.iter().copied().filter(selects).collect()
@@ -122,7 +119,11 @@ pub(crate) fn subjects<'m>(
     let mut known: HashMap<Key<'m>, usize> = HashMap::new();
     let mut subjects: Vec<Subject<'m>> = Vec::new();
     for kind in &census.kinds {
-        let selecting = index.selecting(kind);
+        if !kind.workloads.iter().any(|workload| is_decided(workload)) {
+            continue;
+        }
+        let home = census.home(kind);
+        let selecting = index.selecting(kind, home);
         for direction in [Direction::Ingress, Direction::Egress] {
             let concerned: Vec<usize> = selecting
                 .iter()
@@ -133,17 +134,12 @@ pub(crate) fn subjects<'m>(
                 && concerned.iter().any(|number| policies[*number].has_ingress_names);
             let is_touched =
                 concerned.iter().any(|number| policies[*number].is_changed || policies[*number].is_gone);
-            for workload in &kind.workloads {
-                // One without cgroup and address is nobody to the kernel.
-                if workload.cgroup.is_none() && workload.addresses.is_empty() {
-                    continue;
-                }
+            for workload in kind.workloads.iter().filter(|workload| is_decided(workload)) {
                 let ports = if has_names { &*workload.ports } else { &[] };
                 let key = Key {
                     direction,
                     policies: concerned.clone(),
-                    is_audit: kind.is_audit,
-                    is_local: workload.cgroup.is_some(),
+                    is_audit: home.is_audit,
                     is_changed: is_touched || is_changed(&workload.name),
                     ports: ports.iter().map(|port| (port.name.as_str(), port.port, port.protocol)).collect(),
                 };
@@ -152,7 +148,6 @@ pub(crate) fn subjects<'m>(
                         direction,
                         policies: key.policies.clone(),
                         workloads: Vec::new(),
-                        is_local: key.is_local,
                         is_changed: key.is_changed,
                     });
                     subjects.len() - 1
@@ -162,4 +157,9 @@ pub(crate) fn subjects<'m>(
         }
     }
     subjects
+}
+
+/// The kernel decides for what runs here, and never for remote workloads.
+fn is_decided(workload: &Workload) -> bool {
+    workload.cgroup.is_some()
 }
