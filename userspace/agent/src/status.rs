@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use windrose_datapath::{DatapathError, abi};
 
 use crate::agent::Agent;
+use crate::compile::VerifiedView;
 use crate::snapshot::{Counts, Reload};
 
 /// What the data path needs of the kernel, and has when it is open: it refuses to load without.
@@ -51,6 +52,8 @@ pub(crate) struct Status {
     pub(crate) programs: Vec<ProgramView>,
     /// The running kernel and what is used of it.
     pub(crate) kernel: Kernel,
+    /// How much of the tables in force was verified.
+    pub(crate) verified: Option<VerifiedView>,
     /// The last time that policy was read.
     pub(crate) last_reload: Option<Reload>,
     /// Times that policy was put in force.
@@ -142,6 +145,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
                 .to_owned(),
             features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
         },
+        verified: snapshot.verified,
         last_reload: snapshot.last_reload.clone(),
         reloads: snapshot.reloads,
         reload_failures: snapshot.reload_failures,

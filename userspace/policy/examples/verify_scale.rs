@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use windrose_policy::model::{Model, NetworkPeer, NetworkRule, Requirement, Selector, Workload};
 use windrose_policy::tables::{Compiler, Settings};
-use windrose_policy::verify::{Stage, update};
+use windrose_policy::verify::{Compiled, Order, Stage, verify};
 
 use many::{policy, rule, tcp, workload};
 
@@ -80,7 +80,8 @@ fn verified(what: &str, compiler: &mut Compiler, model: Model) {
     let start = now();
     let (mut asked, mut first, mut stages) = (0_u64, None, [None, None]);
     let mut has_time = true;
-    let result = update(compiler, model, &Settings::default(), 1, &mut |stage| {
+    let last = Arc::clone(compiler.model());
+    let mut goes_on = |stage| {
         let (number, most) = match stage {
             Stage::Changed => (0, Duration::from_secs(1)),
             Stage::Others => (1, Duration::from_millis(100)),
@@ -92,6 +93,11 @@ fn verified(what: &str, compiler: &mut Compiler, model: Model) {
             has_time = now.saturating_sub(*stages[number].get_or_insert(now)) < most;
         }
         has_time
+    };
+    let settings = Settings::default();
+    let result = compiler.update_if(model, &settings, |compiler| {
+        let order = Order { before: Some((&last, &settings)), seed: 1 };
+        verify(&Compiled::of(compiler), order, &mut goes_on)
     });
     let took = now().saturating_sub(start);
     match result {

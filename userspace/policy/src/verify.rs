@@ -3,11 +3,9 @@
 //! Each witness is decided twice: by the engine over the compiled rows, which is the very code that
 //! the kernel runs, and by the reference over the model. One contradiction refuses the tables.
 
-use std::sync::Arc;
-
 use crate::model::Model;
 use crate::reference;
-use crate::tables::{Changes, Compiler, Lookup, Names, Settings, Tables};
+use crate::tables::{Compiler, Lookup, Names, Settings, Tables};
 use crate::witness::{Hearing, Nearness, Survey, Witness};
 
 mod asked;
@@ -15,7 +13,7 @@ mod mismatch;
 mod narrow;
 
 pub use asked::{decision_of, wire_address};
-pub use mismatch::{Mismatch, Refusal};
+pub use mismatch::Mismatch;
 
 /// Witnesses of one subject that are heard before it is another one's turn. Few, so that a cut
 /// falls on all alike.
@@ -75,21 +73,7 @@ pub struct Verified {
     pub is_complete: bool,
 }
 
-/// Compiles a model, and takes the tables only if they say what it says. Otherwise everything stays
-/// as it was. `goes_on` is asked before each witness whether there is time for it.
-pub fn update(
-    compiler: &mut Compiler,
-    model: Arc<Model>,
-    settings: &Settings,
-    seed: u64,
-    goes_on: &mut dyn FnMut(Stage) -> bool,
-) -> Result<(Changes, Verified), Refusal> {
-    let last = (Arc::clone(compiler.model()), compiler.settings().clone());
-    let order = Order { before: Some((&*last.0, &last.1)), seed };
-    Ok(compiler.update_if(model, settings, |compiler| verify(&Compiled::of(compiler), order, goes_on))?)
-}
-
-/// Hears witnesses, as long as `goes_on` says so, in turns of the subjects: first those that the
+/// Hears witnesses, as long as `goes_on` says so before each, in turns of the subjects: first those that the
 /// last load changed, then those with a rule about somebody whom it changed, then the others; when
 /// every class has had one, further members of the classes.
 pub fn verify(

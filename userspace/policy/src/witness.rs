@@ -5,6 +5,7 @@
 //! here looks at the compiled tables.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use crate::decision::{Endpoint, Flow};
 use crate::model::{Direction, Model, Workload};
@@ -31,12 +32,12 @@ use subjects::Subject;
 pub(crate) struct Witness<'m> {
     pub(crate) direction: Direction,
     /// Whose egress or ingress is asked.
-    pub(crate) subject: &'m Workload,
+    pub(crate) subject: &'m Arc<Workload>,
     /// The peer, where it is known by its socket and not by its address.
-    pub(crate) by_socket: Option<&'m Workload>,
+    pub(crate) by_socket: Option<&'m Arc<Workload>>,
     pub(crate) flow: Flow,
     /// The workload at the other end.
-    pub(crate) peer: Option<&'m Workload>,
+    pub(crate) peer: Option<&'m Arc<Workload>>,
     /// Numbers of [`Survey::policies`]: every one that selects the subject and may name the peer,
     /// and those that isolate the subject.
     pub(crate) policies: Vec<usize>,

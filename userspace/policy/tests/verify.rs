@@ -20,7 +20,7 @@ use windrose_policy::model::{Direction, Model};
 use windrose_policy::source::load;
 use windrose_policy::tables::{Compiler, Lookup, Names, Settings, Tables};
 use windrose_policy::verify::{
-    Compiled, Mismatch, Order, Stage, Verified, decision_of, update, verify, wire_address,
+    Compiled, Mismatch, Order, Stage, Verified, decision_of, verify, wire_address,
 };
 
 use generate::Rng;
@@ -280,8 +280,12 @@ fn a_refused_update_leaves_everything_as_it_was() {
     assert!(refused.is_err());
     assert!(*compiler.tables() == tables);
     assert_eq!(compiler.model().network_policies, before.network_policies);
-    let (changes, verified) =
-        update(&mut compiler, after.clone(), &settings(), 1, &mut at_most(u64::MAX, 1)).unwrap();
+    let (changes, verified) = compiler
+        .update_if(after.clone(), &settings(), |new| {
+            let order = Order { before: Some((&before, &settings())), seed: 1 };
+            verify(&Compiled::of(new), order, &mut at_most(u64::MAX, 1))
+        })
+        .unwrap();
     assert!(!changes.is_empty() && verified.witnesses > 100, "{verified:?}");
     assert!(Arc::ptr_eq(compiler.model(), &after));
 }

@@ -7,6 +7,7 @@ use windrose_datapath::abi::{Address, ConnectionRow, Event};
 use super::*;
 use crate::book::Book;
 use crate::clock::Clock;
+use crate::compile::VerifiedView;
 use crate::refused::FaultView;
 use crate::snapshot::{Counts, Reload};
 use crate::status::{Kernel, Lost, MapView, ProgramView};
@@ -84,11 +85,13 @@ fn golden_status_for_people() {
             run_time_ns: 21_000,
         }],
         kernel: Kernel { release: "6.18.0".to_owned(), features: vec!["btf".to_owned()] },
+        verified: Some(VerifiedView { witnesses: 667, classes: 255, complete: true }),
         last_reload: Some(Reload {
             at: "2026-01-02T03:04:05.000000Z".to_owned(),
             ok: false,
             faults: vec![FaultView::without_place("it does not fit".to_owned())],
             compile_ms: 1,
+            verify_ms: 2,
             apply_ms: 0,
             ended_connections: 0,
         }),

@@ -6,7 +6,6 @@ use crate::decision::{Decision, Endpoint, Flow, RuleRef, Verdict};
 use crate::model::{Direction, Model, ObjectName};
 use crate::place::Place;
 use crate::reference::protocol_name;
-use crate::tables::{CompileError, Rejection};
 
 /// A flow that the compiled tables decide otherwise than the reference. It is a bug of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,24 +91,6 @@ impl fmt::Display for Mismatch {
 }
 
 impl std::error::Error for Mismatch {}
-
-/// Why a policy was not compiled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// The tables cannot hold it.
-    Errors(Vec<CompileError>),
-    /// The tables are wrong.
-    Mismatch(Box<Mismatch>),
-}
-
-impl From<Rejection<Box<Mismatch>>> for Refusal {
-    fn from(rejection: Rejection<Box<Mismatch>>) -> Self {
-        match rejection {
-            Rejection::Errors(errors) => Self::Errors(errors),
-            Rejection::Check(mismatch) => Self::Mismatch(mismatch),
-        }
-    }
-}
 
 const fn word(direction: Direction) -> &'static str {
     match direction {

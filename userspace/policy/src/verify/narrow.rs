@@ -19,9 +19,7 @@ pub(super) fn narrow(model: &Model, policies: &[Policy<'_>], witness: &Witness<'
         if let Some((name, namespace)) = model.namespaces.get_key_value(&workload.name.namespace) {
             narrow.namespaces.insert(name.clone(), namespace.clone());
         }
-        if let Some(workload) = model.workloads.get(&workload.name) {
-            narrow.workloads.insert(workload.name.clone(), Arc::clone(workload));
-        }
+        narrow.workloads.insert(workload.name.clone(), Arc::clone(workload));
     }
     for number in &witness.policies {
         match policies[*number] {

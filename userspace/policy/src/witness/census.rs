@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::decision::Endpoint;
 use crate::model::{Cidr, Labels, Model, Requirement, Selector, Workload};
@@ -39,10 +40,13 @@ pub(crate) struct Kind<'m> {
     /// A number of [`Census::namespaces`].
     namespace: usize,
     pub(crate) labels: &'m Labels,
-    pub(crate) workloads: Vec<&'m Workload>,
+    pub(crate) workloads: Vec<&'m Arc<Workload>>,
     /// Their addresses, as numbers of [`Census::peers`].
     peers: Vec<usize>,
 }
+
+/// Whose an address is, and of which kind that is.
+type Owner<'m> = (&'m Arc<Workload>, usize);
 
 /// A namespace with workloads.
 #[derive(Debug)]
@@ -57,7 +61,7 @@ pub(crate) struct Home<'m> {
 #[derive(Debug)]
 pub(crate) struct Peer<'m> {
     pub(crate) address: IpAddr,
-    pub(crate) workload: Option<&'m Workload>,
+    pub(crate) workload: Option<&'m Arc<Workload>>,
     /// The workload's.
     kind: Option<usize>,
     pub(crate) is_host: bool,
@@ -180,7 +184,7 @@ impl<'m> Census<'m> {
                 workload.addresses.iter().map(move |address| (*address, Some((*workload, number))))
             })
         });
-        let mut ends: Vec<(IpAddr, Option<(&'m Workload, usize)>)> = owners.chain(nobody).collect();
+        let mut ends: Vec<(IpAddr, Option<Owner<'m>>)> = owners.chain(nobody).collect();
         // Owners come first, so that they stay.
         ends.sort_by_key(|(address, _)| *address);
         ends.dedup_by_key(|(address, _)| *address);

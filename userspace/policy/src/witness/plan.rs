@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::model::{Direction, Workload};
 
@@ -105,7 +106,7 @@ impl<'m> Plan<'m> {
         plan.sort_out(census, said.forms.own(), &candidates, &asked_names);
         plan.own_peers = plan.peers.len();
         plan.peers.extend(strangers(said.forms.foreign()).map(Seat::Address));
-        let destinations: Vec<&Workload> = if is_egress {
+        let destinations: Vec<&Arc<Workload>> = if is_egress {
             plan.peers.iter().filter_map(|seat| seat.workload(census)).collect()
         } else {
             subject.workloads.iter().copied().take(SHARE).collect()
@@ -232,7 +233,7 @@ impl<'m> Plan<'m> {
 }
 
 impl Seat {
-    fn workload<'m>(self, census: &Census<'m>) -> Option<&'m Workload> {
+    fn workload<'m>(self, census: &Census<'m>) -> Option<&'m Arc<Workload>> {
         match self {
             Self::Itself => None,
             Self::Address(peer) | Self::Socket(peer) => census.peers[peer].workload,
@@ -267,7 +268,7 @@ fn holds(form: &Form<'_>, address: IpAddr) -> bool {
 }
 
 /// What a workload calls by names that rules ask for.
-fn named<'m>(workload: Option<&'m Workload>, names: &[&str]) -> Vec<(&'m str, Port)> {
+fn named<'m>(workload: Option<&'m Arc<Workload>>, names: &[&str]) -> Vec<(&'m str, Port)> {
     let ports = workload.into_iter().flat_map(|workload| &workload.ports);
     let asked = ports.filter(|port| names.binary_search(&port.name.as_str()).is_ok());
     asked.map(|port| (port.name.as_str(), (port.protocol.number(), port.port))).collect()

@@ -1,6 +1,7 @@
 //! The ports that rules tell apart.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::model::{PortMatch, Protocol, Workload};
 
@@ -34,7 +35,7 @@ pub(crate) struct Probes {
 
 impl Ports {
     /// Those of these rules; named ports as the destinations have them.
-    pub(crate) fn new(matches: &[&PortMatch], destinations: &[&Workload]) -> Self {
+    pub(crate) fn new(matches: &[&PortMatch], destinations: &[&Arc<Workload>]) -> Self {
         let mut ports = Self { all: Vec::new(), numbers: HashMap::new(), seldom: seldom(matches) };
         for protocol in PROTOCOLS {
             ports.add((protocol.number(), ports.seldom));
@@ -47,7 +48,7 @@ impl Ports {
     }
 
     /// Those of more rules.
-    pub(crate) fn add_rules(&mut self, matches: &[&PortMatch], destinations: &[&Workload]) {
+    pub(crate) fn add_rules(&mut self, matches: &[&PortMatch], destinations: &[&Arc<Workload>]) {
         for port in matches {
             match port {
                 PortMatch::Any { protocol } => {
@@ -92,7 +93,7 @@ impl Ports {
     }
 
     /// How a rule's ports are probed, if the destination is this workload.
-    pub(crate) fn probes(&self, ports: Option<&[PortMatch]>, destination: Option<&Workload>) -> Probes {
+    pub(crate) fn probes(&self, ports: Option<&[PortMatch]>, destination: Option<&Arc<Workload>>) -> Probes {
         let mut probes = Probes::default();
         let Some(ports) = ports else {
             probes.inside.extend(self.number((Protocol::Tcp.number(), self.seldom)));

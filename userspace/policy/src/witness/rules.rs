@@ -85,16 +85,17 @@ impl<'m> Body<'m> {
     }
 
     /// Its rules of one direction.
-    pub(crate) fn statements(self, direction: Direction) -> Vec<Statement<'m>> {
+    pub(crate) fn statements(self, direction: Direction) -> Box<dyn Iterator<Item = Statement<'m>> + 'm> {
         match self {
             Self::Network(policy) => {
                 let rules = network_rules(policy, direction).into_iter().flatten();
-                rules.map(|rule| network_statement(policy, rule)).collect()
+                Box::new(rules.map(|rule| network_statement(policy, rule)))
             }
-            Self::Cluster(policy) => cluster_rules(policy, direction).iter().map(cluster_statement).collect(),
+            Self::Cluster(policy) => Box::new(cluster_rules(policy, direction).iter().map(cluster_statement)),
         }
     }
 
+    /// Whether a rule of this direction asks for a port by its name.
     fn has_names(self, direction: Direction) -> bool {
         let has_name = |ports: &Option<Vec<PortMatch>>| {
             ports.iter().flatten().any(|port| matches!(port, PortMatch::Named { .. }))

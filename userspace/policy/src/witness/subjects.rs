@@ -3,6 +3,7 @@
 //! Found by an index of the policies' selectors that has nothing to do with the compiler's.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::model::{Direction, ObjectName, Protocol, Requirement, Selector, Workload};
 
@@ -15,7 +16,7 @@ pub(crate) struct Subject<'m> {
     pub(crate) direction: Direction,
     /// By number, in the order of the list they came from.
     pub(crate) policies: Vec<usize>,
-    pub(crate) workloads: Vec<&'m Workload>,
+    pub(crate) workloads: Vec<&'m Arc<Workload>>,
     /// The last load changed them, or a policy of theirs.
     pub(crate) is_changed: bool,
 }

@@ -12,8 +12,13 @@ use super::super::draw::Draw;
 use super::super::rules::{Body, Form, Policy, Statement};
 use super::super::subjects::Subject;
 
-/// Where no more policies than this are known, each is tried with every subject; else half as many.
+/// Where no more policies than this are known, each is tried with every subject. Where there are
+/// more, two are tried, and with one in [`SELDOM`] subjects: others in another load.
 const FOREIGN: usize = 16;
+const SELDOM: usize = 4;
+
+/// So many rules of a foreign policy are tried.
+const RULES: usize = 16;
 
 /// A rule, and where its forms are in a list of forms.
 pub(super) struct Named<'m> {
@@ -100,7 +105,8 @@ impl<'m> Said<'m> {
         is_foreign: bool,
     ) {
         let is_changed = policy.is_gone || policy.is_changed;
-        for statement in policy.body.statements(subject.direction) {
+        let most = if is_foreign { RULES } else { usize::MAX };
+        for statement in policy.body.statements(subject.direction).take(most) {
             if statement.forms.is_none() && !is_foreign {
                 self.always.push(number);
             }
@@ -121,10 +127,12 @@ impl<'m> Said<'m> {
 fn foreign(policies: usize, subject: &Subject<'_>, draw: &mut Draw) -> Vec<usize> {
     let mut foreign: Vec<usize> = if policies <= FOREIGN {
         (0..policies).collect()
+    } else if draw.below(SELDOM) != 0 {
+        Vec::new()
     } else {
-        // Policies stand by namespace and name: half of these are of near ones.
+        // Policies stand by namespace and name: one of these two is a near one.
         let near = subject.policies.first().copied().unwrap_or_else(|| draw.below(policies));
-        (1..=FOREIGN / 4).flat_map(|n| [(near + n) % policies, draw.below(policies)]).collect()
+        vec![(near + 1) % policies, draw.below(policies)]
     };
     foreign.sort_unstable();
     foreign.dedup();
