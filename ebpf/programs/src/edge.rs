@@ -73,7 +73,7 @@ impl Bytes for Frame {
             unsafe { to.add(done).cast::<u16>().write_unaligned(word) };
             done += 2;
         }
-        const { assert!(N % 2 == 0, "headers are read by pairs of bytes") };
+        const { assert!(N.is_multiple_of(2), "headers are read by pairs of bytes") };
         // SAFETY: all N bytes are written.
         Some(unsafe { bytes.assume_init() })
     }

@@ -9,7 +9,7 @@ use windrose_policy::model::{Direction, Model};
 use windrose_policy::reference;
 use windrose_policy::source;
 
-use crate::book::{RuleView, place_of};
+use crate::book::RuleView;
 use crate::cli::{ExplainArgs, Format};
 use crate::client;
 use crate::output::{self, Paint};
@@ -201,7 +201,7 @@ fn side(model: &Model, flow: &Flow, direction: Direction, decision: &Decision) -
 }
 
 fn view(model: &Model, rule: &RuleRef) -> Option<RuleView> {
-    RuleView::new(rule, place_of(model, rule)?)
+    RuleView::new(rule, rule.place(model)?)
 }
 
 const fn verdict_name(verdict: Verdict) -> &'static str {

@@ -14,6 +14,7 @@ mod check;
 mod cli;
 mod client;
 mod clock;
+mod compile;
 mod config;
 mod demo;
 mod detach;

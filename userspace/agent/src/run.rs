@@ -48,7 +48,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let settings =
         Settings { audit_all: config.audit, answers: answers.is_some(), host_addresses: hosts::addresses()? };
     let mut policy = Policy::new(args.policy, settings);
-    let read = match policy.read() {
+    let read = match policy.read(0) {
         Err(refused) if !has_pins => return Err(refused.into()),
         read => read,
     };

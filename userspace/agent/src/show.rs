@@ -145,12 +145,18 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
             count(counts.endpoints, "endpoint")
         ));
     }
+    if let Some(verified) = &status.verified {
+        let extent = if verified.complete { "all" } else { "some of about" };
+        lines
+            .push(format!("verified on {} flows: {extent} {} classes", verified.witnesses, verified.classes));
+    }
     if let Some(reload) = &status.last_reload {
         let how = if reload.ok { "in force" } else { "refused" };
         lines.push(format!(
-            "last read {}: {how}; compiled in {} ms, written in {} ms, {} ended",
+            "last read {}: {how}; compiled in {} ms, verified in {} ms, written in {} ms, {} ended",
             reload.at,
             reload.compile_ms,
+            reload.verify_ms,
             reload.apply_ms,
             count(reload.ended_connections, "connection"),
         ));

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use windrose_datapath::{Counting, DatapathError, abi};
 
 use crate::agent::Agent;
+use crate::compile::VerifiedView;
 use crate::edge::EdgeView;
 use crate::snapshot::{Counts, Reload};
 
@@ -62,6 +63,8 @@ pub(crate) struct Status {
     pub(crate) kernel: Kernel,
     /// The edge; absent where none is configured.
     pub(crate) edge: Option<EdgeView>,
+    /// How much of the tables in force was verified.
+    pub(crate) verified: Option<VerifiedView>,
     /// The last time that policy was read.
     pub(crate) last_reload: Option<Reload>,
     /// Times that policy was put in force.
@@ -182,6 +185,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
             unused: unused(),
         },
         edge,
+        verified: snapshot.verified,
         last_reload: snapshot.last_reload.clone(),
         reloads: snapshot.reloads,
         reload_failures: snapshot.reload_failures,

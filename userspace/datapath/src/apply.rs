@@ -12,7 +12,7 @@ use windrose_abi::{
     PortRow, PrefixKey, PrefixRow, PrefixSlot, RuleRow, RuleSetRow, ServiceRow, TableKey, TableRow,
     WorkloadRow, slot,
 };
-use windrose_policy::tables::{Change, Changes, Tables};
+use windrose_policy::tables::{Change, Changes, Tables, peer_list_row, policy_set_row};
 
 use crate::datapath::Datapath;
 use crate::error::{DatapathError, Overflow};
@@ -357,15 +357,10 @@ fn put_peer_list(
     groups: &[u32],
 ) -> Result<(), DatapathError> {
     // The first row is written last: a list that can be found is whole.
-    for (n, chunk) in groups.chunks(GROUPS_PER_ROW).enumerate().rev() {
-        let more = (n + 1) * GROUPS_PER_ROW < groups.len();
-        let mut row = PeerListRow {
-            count: rows_of(chunk.len(), 1),
-            more: u32::from(more),
-            groups: [0; GROUPS_PER_ROW],
-        };
-        row.groups[..chunk.len()].copy_from_slice(chunk);
-        table.put(&PeerListKey { list, row: rows_of(n, 1) }, &row)?;
+    for row in (0..rows_of(groups.len(), GROUPS_PER_ROW)).rev() {
+        if let Some(value) = peer_list_row(groups, row) {
+            table.put(&PeerListKey { list, row }, &value)?;
+        }
     }
     Ok(())
 }
@@ -375,15 +370,10 @@ fn put_policy_set(
     set: u32,
     rule_sets: &[u32],
 ) -> Result<(), DatapathError> {
-    for (n, chunk) in rule_sets.chunks(SETS_PER_ROW).enumerate().rev() {
-        let more = (n + 1) * SETS_PER_ROW < rule_sets.len();
-        let mut row = PolicySetRow {
-            count: rows_of(chunk.len(), 1),
-            more: u32::from(more),
-            rule_sets: [0; SETS_PER_ROW],
-        };
-        row.rule_sets[..chunk.len()].copy_from_slice(chunk);
-        table.put(&PolicySetKey { set, row: rows_of(n, 1) }, &row)?;
+    for row in (0..rows_of(rule_sets.len(), SETS_PER_ROW)).rev() {
+        if let Some(value) = policy_set_row(rule_sets, row) {
+            table.put(&PolicySetKey { set, row }, &value)?;
+        }
     }
     Ok(())
 }

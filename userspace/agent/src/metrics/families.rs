@@ -338,6 +338,11 @@ impl Sample {
             &last(snapshot.compile),
         )?;
         families.gauge(
+            "windrose_policy_verify_seconds",
+            "How long the compiled tables of the policy in force took to verify.",
+            &last(snapshot.verify),
+        )?;
+        families.gauge(
             "windrose_policy_apply_seconds",
             "How long the policy in force took to write to the kernel.",
             &last(snapshot.apply),

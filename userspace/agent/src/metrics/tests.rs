@@ -71,6 +71,7 @@ fn sample() -> Sample {
             reloads: 3,
             reload_failures: 1,
             compile: Duration::from_millis(12),
+            verify: Duration::from_millis(8),
             apply: Duration::from_millis(3),
             ..Snapshot::default()
         },

@@ -7,6 +7,7 @@ use windrose_datapath::abi::{Address, ConnectionRow, Event, Verdict, decision};
 use super::*;
 use crate::book::Book;
 use crate::clock::Clock;
+use crate::compile::VerifiedView;
 use crate::edge::{InterfaceView, ListView};
 use crate::record::Balanced;
 use crate::refused::FaultView;
@@ -104,11 +105,13 @@ fn golden_status_for_people() {
             lists: vec![ListView { list: "deny.txt".to_owned(), entries: Some(1), ..ListView::default() }],
             list_failures: 0,
         }),
+        verified: Some(VerifiedView { witnesses: 667, classes: 255, complete: true }),
         last_reload: Some(Reload {
             at: "2026-01-02T03:04:05.000000Z".to_owned(),
             ok: false,
             faults: vec![FaultView::without_place("it does not fit".to_owned())],
             compile_ms: 1,
+            verify_ms: 2,
             apply_ms: 0,
             ended_connections: 0,
         }),

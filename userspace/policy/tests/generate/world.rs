@@ -18,7 +18,7 @@ mod services;
 pub(crate) use random::Rng;
 
 /// The host's own addresses in generated flows.
-const HOSTS: [IpAddr; 2] =
+pub(crate) const HOSTS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 0, 3, 200)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xc8))];
 
 const NAMESPACES: [&str; 3] = ["shop", "bank", "ops"];
