@@ -48,13 +48,20 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let settings =
         Settings { audit_all: config.audit, answers: answers.is_some(), host_addresses: hosts::addresses()? };
     let mut policy = Policy::new(args.policy, settings);
-    let read = match policy.read(0) {
-        Err(refused) if !has_pins => return Err(refused.into()),
-        read => read,
-    };
+    // Without pins a fault ends the start before anything is loaded.
+    let early = if has_pins { None } else { Some(policy.read(0)?) };
 
     let mut datapath = Datapath::open(machine, pins.clone(), config.capacities.clone())
         .context("cannot open the data path; nothing is attached")?;
+    let read = if let Some(read) = early {
+        Ok(read)
+    } else {
+        match datapath.pinned_tables() {
+            Ok(pinned) => policy.take_over(&pinned),
+            Err(error) => tracing::warn!(error = error.with_causes(), "cannot read the pinned tables"),
+        }
+        policy.read(datapath.generation())
+    };
     let edge = Guard::open(&pins, &config.capacities, &config.edge).inspect_err(|_| {
         if !has_pins {
             // They enforce nothing yet.

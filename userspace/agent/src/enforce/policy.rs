@@ -1,5 +1,6 @@
 //! Policy files to tables, step by step, and back when the kernel does not take them.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use windrose_policy::model::Model;
 use windrose_policy::source::Loader;
-use windrose_policy::tables::{Changes, Compiler, Settings};
+use windrose_policy::tables::{Changes, Compiler, Settings, Tables};
 
 use crate::compile::{Compilation, VerifiedView, compile};
 use crate::refused::{FaultView, Refused};
@@ -59,6 +60,15 @@ impl Policy {
             warnings: Vec::new(),
             compilations: 0,
         }
+    }
+
+    /// Takes over the numbers of lists that an earlier agent has pinned, before anything is read: a
+    /// list of other content must not get one of them (ADR 3).
+    pub(crate) fn take_over(&mut self, pinned: &Tables) {
+        let lists = |lists: &HashMap<u32, Arc<[u32]>>| -> Vec<(u32, Arc<[u32]>)> {
+            lists.iter().map(|(number, list)| (*number, Arc::clone(list))).collect()
+        };
+        self.compiler.adopt(lists(&pinned.peer_lists), lists(&pinned.policy_sets));
     }
 
     /// The files and folders, as the operator named them.
@@ -127,5 +137,34 @@ impl Policy {
             );
         }
         self.settings = settings;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demo() -> Policy {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../policies/demo");
+        Policy::new(vec![folder], Settings::default())
+    }
+
+    #[test]
+    fn a_pinned_list_keeps_its_number_from_lists_of_other_content() {
+        let mut first = demo();
+        first.read(0).unwrap();
+        let lists = &first.compiler().tables().peer_lists;
+        let (number, content) = lists.iter().next().expect("the demo has peer lists");
+        // As an earlier agent with another history may have left it.
+        let clash: Arc<[u32]> = [7, 8, 9].into();
+        let mut pinned = Tables::default();
+        pinned.peer_lists.insert(*number, clash);
+
+        let mut second = demo();
+        second.take_over(&pinned);
+        second.read(0).unwrap();
+        let lists = &second.compiler().tables().peer_lists;
+        assert_eq!(lists.get(number), None);
+        assert!(lists.values().any(|list| list == content), "{lists:?}");
     }
 }
