@@ -2,6 +2,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod cookie;
 pub mod decide;
 pub mod edge;
 pub mod frame;

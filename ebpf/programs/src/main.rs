@@ -13,6 +13,7 @@ mod cgroup;
 mod connect;
 mod connections;
 mod edge;
+mod edge_cookie;
 mod events;
 mod flows;
 mod fragments;
