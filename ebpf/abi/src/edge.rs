@@ -10,6 +10,9 @@ pub const MAX_LIMITS: u32 = 8;
 /// An entry that ends never.
 pub const FOREVER: u64 = u64::MAX;
 
+/// Added to a port, the number of the limit above which SYNs for it are answered with cookies.
+pub const COOKIES: u32 = 1 << 16;
+
 /// Room for the reason of an entry.
 pub const NOTE_BYTES: usize = 120;
 
@@ -42,6 +45,8 @@ codes! {
         IcmpLimit = 11 => "icmp_limit",
         /// Above a limit of everything: dropped.
         AllLimit = 12 => "all_limit",
+        /// Answered with a SYN cookie in its listener's place.
+        SynCookie = 13 => "syn_cookie",
     }
 }
 
@@ -61,7 +66,8 @@ impl EdgeReason {
             | Self::SynLimit
             | Self::UdpLimit
             | Self::IcmpLimit
-            | Self::AllLimit => false,
+            | Self::AllLimit
+            | Self::SynCookie => false,
         }
     }
 }
@@ -142,7 +148,8 @@ layout! {
     pub struct BucketKey {
         /// The source, cut to the limit's prefix.
         pub source: Address,
-        /// Index of the limit in [`EdgeSettings::limits`].
+        /// Index of the limit in [`EdgeSettings::limits`]; or [`COOKIES`] and a port: then `source`
+        /// is the destination.
         pub limit: u32,
     }
 }
@@ -174,6 +181,9 @@ layout! {
         pub limit_count: u32,
         /// In the order of the configuration.
         pub limits: [EdgeLimit; MAX_LIMITS as usize],
+        /// SYNs for one address and port above which they are answered with cookies; its masks and
+        /// class mean nothing.
+        pub cookies: EdgeLimit,
     }
 }
 
@@ -184,4 +194,6 @@ impl EdgeSettings {
     pub const PRIVATE: u32 = 2;
     /// There are entries in `ALLOW_PREFIXES`.
     pub const HAS_ALLOWED: u32 = 4;
+    /// Answer SYNs with cookies above [`EdgeSettings::cookies`].
+    pub const COOKIES: u32 = 8;
 }

@@ -1,7 +1,7 @@
 //! The edge: whether a frame is dropped before the network stack sees it.
 
 use windrose_abi::codes::protocol;
-use windrose_abi::edge::MAX_LIMITS;
+use windrose_abi::edge::{COOKIES, MAX_LIMITS};
 use windrose_abi::{Address, DenyRow, EdgeLimit, EdgeReason, EdgeSettings, LimitClass};
 
 use crate::frame::{self, IPV4, IPV6};
@@ -21,6 +21,8 @@ pub trait EdgeTables {
     fn limit_count(&self) -> u32;
     /// One of them.
     fn limit(&self, index: u32) -> EdgeLimit;
+    /// See [`EdgeSettings::cookies`].
+    fn cookies(&self) -> EdgeLimit;
     /// Whether a source is in a prefix that is never denied nor limited.
     fn is_allowed(&self, source: &Address) -> bool;
     /// The entry of a single source, ended or not.
@@ -68,14 +70,30 @@ fn judge<T: EdgeTables>(packet: Result<Packet, ParseError>, tables: &T) -> EdgeR
     // A copy: what helpers are given a pointer to lives on the stack, and the rest need not.
     let source = packet.source;
     let reason = refused(&packet, &source, tables);
-    // 6. Here balanced services will take their packets.
-    match reason {
-        EdgeReason::Passed => reason,
-        _ if tables.flags() & EdgeSettings::HAS_ALLOWED != 0 && tables.is_allowed(&source) => {
-            EdgeReason::Passed
-        }
-        _ => reason,
+    let is_excepted = || tables.flags() & EdgeSettings::HAS_ALLOWED != 0 && tables.is_allowed(&source);
+    if reason != EdgeReason::Passed && !is_excepted() {
+        return reason;
     }
+    // 6. Here balanced services will take their packets.
+    // 7. Cookies, for what this host would accept itself. Who answers is no invented address.
+    if tables.flags() & EdgeSettings::COOKIES != 0 && is_flooding(&packet, tables) {
+        return EdgeReason::SynCookie;
+    }
+    EdgeReason::Passed
+}
+
+/// Whether a packet asks for a connection to an address and port that too many ask for.
+#[inline(always)]
+fn is_flooding<T: EdgeTables>(packet: &Packet, tables: &T) -> bool {
+    let is_syn = packet.protocol == protocol::TCP
+        && packet.kind == Kind::Whole
+        && !packet.is_fragment
+        && is_attempt(packet.tcp_flags);
+    if !is_syn {
+        return false;
+    }
+    let destination = packet.destination;
+    !tables.take(COOKIES | u32::from(packet.destination_port), &tables.cookies(), &destination)
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod balance;
+pub mod cookie;
 pub mod decide;
 pub mod edge;
 pub mod frame;

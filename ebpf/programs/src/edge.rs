@@ -9,10 +9,10 @@ use aya_ebpf::programs::XdpContext;
 use core::mem::MaybeUninit;
 use windrose_abi::edge::MAX_LIMITS;
 use windrose_abi::{Address, BucketKey, DenyNote, DenyRow, EdgeLimit, EdgeReason, EdgeSettings};
-use windrose_engine::Bytes;
 use windrose_engine::edge::{self, EdgeTables};
+use windrose_engine::{Bytes, frame};
 
-use crate::account;
+use crate::{account, edge_cookie};
 
 /// What the agent loads the program with, see [`EdgeSettings`].
 #[unsafe(no_mangle)]
@@ -134,6 +134,15 @@ impl EdgeTables for KernelEdge {
     }
 
     #[inline(always)]
+    fn cookies(&self) -> EdgeLimit {
+        EdgeLimit {
+            cost_ns: setting!(cookies.cost_ns),
+            burst_ns: setting!(cookies.burst_ns),
+            ..EdgeLimit::ZERO
+        }
+    }
+
+    #[inline(always)]
     fn is_allowed(&self, source: &Address) -> bool {
         ALLOW_PREFIXES.get(&Key::new(128, *source)).is_some()
     }
@@ -190,9 +199,23 @@ pub fn edge(context: XdpContext) -> u32 {
 fn judge(context: *mut xdp_md) -> u32 {
     // SAFETY: the context of this run.
     let frame = unsafe { Frame { start: (*context).data as usize, end: (*context).data_end as usize } };
-    let reason = edge::decide(&frame, &KernelEdge);
-    count(reason);
-    if reason.passes() { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+    match edge::decide(&frame, &KernelEdge) {
+        // A test of the settings, so that no more than this is left where cookies are off.
+        EdgeReason::SynCookie if KernelEdge.flags() & EdgeSettings::COOKIES != 0 => answer(context, &frame),
+        reason => {
+            count(reason);
+            if reason.passes() { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+        }
+    }
+}
+
+/// Answers a SYN; one that cannot be answered, or need not be, goes on.
+#[inline(always)]
+fn answer(context: *mut xdp_md, frame: &Frame) -> u32 {
+    let Ok(front) = frame::parse(frame) else { return xdp_action::XDP_DROP };
+    let action = edge_cookie::answer(context, front.network, front.ether_type == frame::IPV4);
+    count(if action == xdp_action::XDP_PASS { EdgeReason::Passed } else { EdgeReason::SynCookie });
+    action
 }
 
 #[inline(always)]

@@ -15,6 +15,7 @@ mod cgroup;
 mod connect;
 mod connections;
 mod edge;
+mod edge_cookie;
 mod events;
 mod flows;
 mod fragments;

@@ -371,10 +371,10 @@ fn keep(skb: *mut __sk_buff, row: &mut ConnectionRow, case: &Case, parsed: &Pack
 }
 
 /// A packet for a listener: a SYN is decided; whatever else comes belongs to a handshake whose SYN
-/// was (a SYN cookie proves it), and the connection is decided again when it is established.
+/// was, or was answered by the edge, and the connection is decided again when it is established.
 #[inline(never)]
 fn accepting(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, depths: u64) -> i32 {
-    if ends_handshake(skb) {
+    if ends_handshake(skb) && connections::get(sk).is_some() {
         return PASS;
     }
     let mut case = Case::new(*tables, Subject::NOBODY, Direction::Ingress, protocol::TCP, 0);
@@ -383,8 +383,13 @@ fn accepting(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, dept
         GO_ON => {}
         verdict => return verdict,
     }
-    if parsed.tcp_flags & (TCP_SYN | TCP_ACK) != TCP_SYN {
-        return PASS;
+    match parsed.tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK) {
+        TCP_SYN => {}
+        // The end of a handshake that may be the first thing this listener sees: the edge has
+        // answered its SYN with a cookie (`edge_cookie.rs`). Without a row of the listener its
+        // child would have none, and nobody would decide it.
+        TCP_ACK if connections::get(sk).is_none() => {}
+        _ => return PASS,
     }
     if !judge(skb, &mut case, &parsed) {
         return DROP;

@@ -25,6 +25,10 @@ impl EdgeTables for Tables {
         EdgeLimit::ZERO
     }
 
+    fn cookies(&self) -> EdgeLimit {
+        EdgeLimit::ZERO
+    }
+
     fn is_allowed(&self, _: &Address) -> bool {
         false
     }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use windrose_tests::actor::{Actor, PATIENCE};
 use windrose_tests::agent::Agent;
+use windrose_tests::policy::network;
 use windrose_tests::probe::SILENCE;
 use windrose_tests::script::{Outcome, Protocol};
 use windrose_tests::tests;
@@ -24,6 +25,8 @@ tests![
     without_an_agent_it_drops_as_before,
     an_interface_that_appears_is_taken,
     an_edge_that_is_no_longer_configured_is_taken_off,
+    above_a_rate_connections_are_made_by_cookies,
+    a_cookie_is_no_way_round_policy,
 ];
 
 const PACKETS: &str = "windrose_edge_packets_total";
@@ -109,6 +112,13 @@ impl Scene {
         self.client.udp(self.server.v4(PORT)).passes()
     }
 
+    /// Its neighbour discovery is dropped, too: sooner or later the client finds no neighbour.
+    fn v6_is_dropped(&self) -> Result<()> {
+        let outcome = self.client.tcp(self.server.v6(PORT)).outcome(SILENCE)?;
+        ensure!(matches!(outcome, Outcome::Silence | Outcome::Unreachable), "{outcome:?}");
+        Ok(())
+    }
+
     fn await_v4(&self, what: &str, outcome: &Outcome) -> Result<()> {
         wait::until_true(what, PATIENCE, || {
             Ok(self.client.udp(self.server.v4(PORT)).outcome(SILENCE)? == *outcome)
@@ -182,7 +192,7 @@ fn the_allow_list_excepts_from_everything() -> Result<()> {
     let edge = "  deny: [{file: deny.txt}]\n  allow: [CLIENT/32]\n  private: true\n";
     let scene = Scene::new("allowed", edge, "CLIENT\n0.0.0.0/0\n::/0\n")?;
     scene.v4_passes()?;
-    scene.client.tcp(scene.server.v6(PORT)).is_dropped()?;
+    scene.v6_is_dropped()?;
     let client = scene.client.v4(0).ip().to_string();
     let output = scene.agent.verb(&["edge", "deny", &client])?;
     let said = String::from_utf8(output.stderr)?;
@@ -212,7 +222,7 @@ fn without_an_agent_it_drops_as_before() -> Result<()> {
     scene.command(&["deny", &scene.client.v4(0).ip().to_string(), "--for", "1h", "--reason", "stays"])?;
     let expect_dropped = |scene: &Scene| -> Result<()> {
         scene.v4_is_dropped()?;
-        scene.client.tcp(scene.server.v6(PORT)).is_dropped()
+        scene.v6_is_dropped()
     };
     expect_dropped(&scene)?;
     let links = scene.agent.links()?;
@@ -264,4 +274,75 @@ fn an_edge_that_is_no_longer_configured_is_taken_off() -> Result<()> {
     ensure!(status == 404 && said.contains("edge.interfaces"), "{status} {said}");
     ensure!(scene.agent.links()?.iter().all(|link| !link.starts_with("edge")), "{:?}", scene.agent.links()?);
     Ok(())
+}
+
+/// One SYN a minute for each port; the kernel makes cookies whether it needs them or not.
+const COOKIES: &str = "  syn_cookies: {rate: 1/m, burst: 1}\n";
+
+fn above_a_rate_connections_are_made_by_cookies() -> Result<()> {
+    let scene = Scene::new("cookies", COOKIES, "")?;
+    scene.server.namespace().set("ipv4/tcp_syncookies", "2")?;
+    for to in scene.server.both(PORT) {
+        for n in 0..5 {
+            let sent = scene.client.tcp(to).bytes(200_000).outcome(PATIENCE)?;
+            ensure!(sent == Outcome::Passed, "connection {n} to {to}: {sent:?}");
+        }
+    }
+    let answered = scene.agent.metrics()?.sum(PACKETS, &[("reason", "syn_cookie")]);
+    ensure!((7.5..8.5).contains(&answered), "{}", scene.agent.metrics()?.lines(PACKETS));
+    // Nobody listens: nothing is answered in anybody's place.
+    for _ in 0..3 {
+        let outcome = scene.client.tcp(scene.server.v4(1)).outcome(PATIENCE)?;
+        ensure!(outcome == Outcome::NobodyListens, "{outcome:?}");
+    }
+    // By itself the kernel makes none while the listener has room: SYNs go on to it.
+    scene.server.namespace().set("ipv4/tcp_syncookies", "1")?;
+    for to in scene.server.both(PORT) {
+        scene.client.tcp(to).passes()?;
+    }
+    let after = scene.agent.metrics()?.sum(PACKETS, &[("reason", "syn_cookie")]);
+    ensure!((after - answered).abs() < 0.5, "{answered} before, {after} now");
+    Ok(())
+}
+
+/// Two clients, of whom policy allows one, and a workload in the host's own network namespace.
+fn a_cookie_is_no_way_round_policy() -> Result<()> {
+    let world = World::new()?;
+    let roles = [world.workload("shop/friend"), world.workload("shop/stranger").label("is", "strange")];
+    let interfaces: Vec<String> =
+        roles.iter().map(|role| format!("{{name: {}}}", role.interface())).collect();
+    let [friend, stranger] = roles;
+    let (friend, stranger) = (friend.start()?, stranger.start()?);
+    let guest = world.guest("shop/guest").label("app", "guest").start()?;
+    guest.serve(PORT)?;
+    guest.namespace().set("ipv4/tcp_syncookies", "2")?;
+    let files = Files::new("cookie-policy")?;
+    files.write("agent.yaml", &format!("edge:\n  interfaces: [{}]\n{COOKIES}", interfaces.join(", ")))?;
+    let config = files.0.join("agent.yaml");
+    let policy = network(
+        "shop/guest",
+        "podSelector: {matchLabels: {app: guest}}, \
+         ingress: [{from: [{podSelector: {matchExpressions: [{key: is, operator: DoesNotExist}]}}]}]",
+    );
+    let agent = Agent::start_with(&world, &policy, &["--config", &config.to_string_lossy()])?;
+    let refuses = |stranger: &Actor| -> Result<()> {
+        for to in guest.both(PORT) {
+            for n in 0..3 {
+                let outcome = stranger.tcp(to).outcome(SILENCE)?;
+                ensure!(outcome != Outcome::Passed, "connection {n} to {to} got through");
+            }
+        }
+        Ok(())
+    };
+    refuses(&stranger)?;
+    let answered = agent.metrics()?.sum(PACKETS, &[("reason", "syn_cookie")]);
+    ensure!(answered > 1.5, "no cookies were sent: {}", agent.metrics()?.lines(PACKETS));
+    let received = guest.received(Protocol::Tcp, PORT)?;
+    ensure!(received == 0, "{received} were accepted");
+    for to in guest.both(PORT) {
+        friend.tcp(to).passes()?;
+        friend.tcp(to).passes()?;
+    }
+    // Now that the listener knows friends, too.
+    refuses(&stranger)
 }

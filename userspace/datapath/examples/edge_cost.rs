@@ -66,6 +66,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("-- one limit; verified instructions {}", edge.edge.program()?.verified_instructions);
     edge.show("v4 TCP, token taken", &frame("198.51.100.7", 6))?;
     edge.cold("v4 TCP, new source", |n| Ipv4Addr::from(0x0b00_0000 | n).into())?;
+    drop(edge);
+    std::thread::scope(|scope| scope.spawn(cookies).join())
+        .map_err(|_| "a thread has panicked")?
+        .map_err(Into::into)
+}
+
+/// A SYN that is answered, in a network namespace of this thread's own.
+fn cookies() -> Result<(), String> {
+    const RUNS: u32 = 20_000;
+    let say = |error: Box<dyn Error>| error.to_string();
+    // SAFETY: only this thread's network namespace changes.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        return Err("cannot make a network namespace".to_owned());
+    }
+    std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").map_err(|error| error.to_string())?;
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").map_err(|error| error.to_string())?;
+    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+    let mut settings = EdgeSettings { flags: EdgeSettings::COOKIES, ..EdgeSettings::ZERO };
+    (settings.cookies.cost_ns, settings.cookies.burst_ns) = (1 << 40, 1 << 40);
+    let subject = Subject::open(&settings).map_err(say)?;
+    let mut syn = frame("198.51.100.7", 6);
+    syn[14 + 20 + 2..14 + 20 + 4].copy_from_slice(&port.to_be_bytes());
+    syn[14 + 20 + 13] = 2;
+    let run = |frame: &[u8]| subject.edge.test_frame(frame, 1).map_err(|error| error.to_string());
+    let (mut cost, mut base) = (0_u64, 0_u64);
+    for _ in 0..RUNS {
+        cost += u64::from(run(&syn)?.1);
+        base += u64::from(run(&arp())?.1);
+    }
+    println!(
+        "-- cookies; verified instructions {}",
+        subject.edge.program().map_err(|error| error.to_string())?.verified_instructions
+    );
+    println!("{:32} {:4} ns above the floor", "SYN answered", cost.saturating_sub(base) / u64::from(RUNS));
     Ok(())
 }
 

@@ -177,9 +177,20 @@ impl Edge {
     /// passes, and the mean nanoseconds of a run.
     pub fn test_frame(&self, frame: &[u8], repeat: u32) -> Result<(bool, u32), DatapathError> {
         const PASS: u32 = 2;
-        let (code, mean_ns) = sys::xdp::test_run(self.descriptor()?, frame, repeat)
-            .map_err(DatapathError::call("test run of `edge`"))?;
-        Ok((code == PASS, mean_ns))
+        let run = self.test_run(frame, repeat)?;
+        Ok((run.code == PASS, run.mean_ns))
+    }
+
+    /// Runs the program once on a frame; what it sends back, if it does.
+    pub fn test_answer(&self, frame: &[u8]) -> Result<Option<Vec<u8>>, DatapathError> {
+        const SEND_BACK: u32 = 3;
+        let run = self.test_run(frame, 1)?;
+        Ok((run.code == SEND_BACK).then_some(run.frame))
+    }
+
+    fn test_run(&self, frame: &[u8], repeat: u32) -> Result<sys::xdp::TestRun, DatapathError> {
+        sys::xdp::test_run(self.descriptor()?, frame, repeat)
+            .map_err(DatapathError::call("test run of `edge`"))
     }
 
     fn descriptor(&self) -> Result<BorrowedFd<'_>, DatapathError> {

@@ -37,6 +37,10 @@ impl EdgeTables for Plain {
         self.limits[index as usize]
     }
 
+    fn cookies(&self) -> EdgeLimit {
+        limit(LimitClass::Syn, 2)
+    }
+
     fn is_allowed(&self, source: &Address) -> bool {
         self.allowed.contains(source)
     }
@@ -259,4 +263,20 @@ fn a_frame_cut_anywhere_is_parsed_or_refused() {
         let expected = if length < 14 + 20 + 14 { EdgeReason::Unparsable } else { EdgeReason::Passed };
         assert_eq!(reason, expected, "{length} bytes");
     }
+}
+
+#[test]
+fn above_a_rate_for_one_port_attempts_are_answered_with_cookies() {
+    let tables = Plain { flags: EdgeSettings::COOKIES, ..Plain::default() };
+    let attempt = |last, port: u16| {
+        let mut frame = tcp([198, 51, 100, last], TCP_SYN);
+        frame[14 + 20 + 2..14 + 20 + 4].copy_from_slice(&port.to_be_bytes());
+        decided(&frame, &tables)
+    };
+    for last in 1..=2 {
+        assert_eq!(attempt(last, 443), EdgeReason::Passed);
+    }
+    assert_eq!(attempt(3, 443), EdgeReason::SynCookie);
+    assert_eq!(attempt(3, 80), EdgeReason::Passed);
+    assert_eq!(decided(&tcp(SOURCE, TCP_ACK), &tables), EdgeReason::Passed);
 }

@@ -22,6 +22,8 @@ pub(crate) const KEYS: &[&str] = &[
     "edge.limits[].prefix_v6",
     "edge.limits[].rate",
     "edge.limits[].burst",
+    "edge.syn_cookies.rate",
+    "edge.syn_cookies.burst",
 ];
 
 /// So that a packet costs a whole number of nanoseconds with an error below 1 %.
@@ -43,6 +45,9 @@ pub(crate) struct EdgeChoices {
     pub(crate) private: bool,
     /// `limits`.
     pub(crate) limits: Vec<LimitChoice>,
+    /// `syn_cookies`: SYNs for one address and port above which they are answered with cookies;
+    /// none are.
+    pub(crate) syn_cookies: Option<LimitChoice>,
 }
 
 /// `edge.interfaces[]`.
@@ -84,6 +89,7 @@ impl Default for EdgeChoices {
             bogons: true,
             private: false,
             limits: Vec::new(),
+            syn_cookies: None,
         }
     }
 }
@@ -125,6 +131,10 @@ impl EdgeChoices {
                 if let Some(list) = self.lists.last_mut() {
                     (list.name, list.path) = (text.clone(), folder.join(text));
                 }
+            }
+            ("syn_cookies.rate" | "syn_cookies.burst", _) => {
+                let cookies = self.syn_cookies.get_or_insert_with(|| LimitChoice::new(place.clone()));
+                cookies.set(list.trim_start_matches("syn_cookies."), text)?;
             }
             ("limits", "") => self.limits.push(LimitChoice::new(place.clone())),
             (_, field) => {
@@ -170,9 +180,13 @@ impl EdgeChoices {
                 }
             }
         }
+        if let Some(cookies) = self.syn_cookies.as_ref().filter(|cookies| cookies.rate.is_none()) {
+            fault(&cookies.place, "`edge.syn_cookies` has no `rate`, which is required".to_owned());
+        }
         if !self.is_wanted() {
             let lists = self.lists.iter().map(|list| &list.place);
-            if let Some(place) = lists.chain(self.limits.iter().map(|limit| &limit.place)).next() {
+            let limits = self.limits.iter().chain(&self.syn_cookies).map(|limit| &limit.place);
+            if let Some(place) = lists.chain(limits).next() {
                 fault(place, "`edge` names no `interfaces`, so that nothing of it can be done".to_owned());
             }
         }
@@ -187,6 +201,10 @@ impl EdgeChoices {
         for (slot, limit) in settings.limits.iter_mut().zip(&self.limits) {
             *slot = limit.compile();
             settings.limit_count += 1;
+        }
+        if let Some(cookies) = &self.syn_cookies {
+            settings.flags |= EdgeSettings::COOKIES;
+            settings.cookies = cookies.compile();
         }
         EdgeConfig { settings, allowed: self.allow.clone() }
     }
@@ -314,6 +332,7 @@ mod tests {
         let text = "edge:\n  interfaces: [{name: eth0}, {name: eth1.7, mode: generic}]\n  \
                     deny: [{file: deny.txt}, {file: /srv/feed}]\n  allow: [192.0.2.0/24, '2001:db8::/32']\n  \
                     bogons: false\n  private: true\n  \
+                    syn_cookies: {rate: 1000/s}\n  \
                     limits: [{protocol: syn, rate: 100/s, burst: 200}, {protocol: all, prefix_v4: 24, prefix_v6: 48, rate: 30/m}]\n";
         let (choices, faults) = read(text);
         assert_eq!(faults, Vec::<String>::new());
@@ -322,7 +341,9 @@ mod tests {
         assert_eq!(choices.lists[1].path, Path::new("/srv/feed"));
         let EdgeConfig { settings, allowed } = choices.compile();
         assert_eq!(allowed.len(), 2);
-        assert_eq!((settings.flags, settings.limit_count), (EdgeSettings::PRIVATE, 2));
+        let flags = EdgeSettings::PRIVATE | EdgeSettings::COOKIES;
+        assert_eq!((settings.flags, settings.limit_count), (flags, 2));
+        assert_eq!((settings.cookies.cost_ns, settings.cookies.burst_ns), (1_000_000, 1_000_000_000));
         let [syn, all, ..] = settings.limits;
         assert_eq!(
             (syn.cost_ns, syn.burst_ns, syn.class),
@@ -360,6 +381,9 @@ mod tests {
 
     #[test]
     fn an_edge_without_interfaces_is_a_slip() {
+        let (_, faults) = read("edge: {syn_cookies: {burst: 1}}\n");
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].starts_with("agent.yaml:1:29: `edge.syn_cookies` has no `rate`"), "{faults:?}");
         let (_, faults) = read("edge: {deny: [{file: x}]}\n");
         assert_eq!(faults.len(), 1);
         assert!(faults[0].contains("names no `interfaces`"), "{faults:?}");

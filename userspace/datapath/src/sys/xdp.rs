@@ -47,9 +47,20 @@ fn name_of(info: &ProgramInfo) -> String {
     String::from_utf8_lossy(&name[..end]).into_owned()
 }
 
-/// Runs a program on a frame so many times; answers its last return code and the mean time of a run.
-pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
-    let mut out = [0_u8; 4096];
+/// What a test run gave.
+#[derive(Debug)]
+pub(crate) struct TestRun {
+    /// The last return code.
+    pub(crate) code: u32,
+    /// The mean time of a run.
+    pub(crate) mean_ns: u32,
+    /// The frame as it was left.
+    pub(crate) frame: Vec<u8>,
+}
+
+/// Runs a program on a frame so many times.
+pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<TestRun> {
+    let mut out = vec![0_u8; 4096];
     let mut attr = Attr::new()
         .fd(0, program.as_raw_fd())
         .u32(8, u32::try_from(frame.len()).map_err(io::Error::other)?)
@@ -59,5 +70,6 @@ pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io
         .u32(32, repeat);
     attr.call(PROG_TEST_RUN)?;
     let word = |at: usize| u32::from_ne_bytes([attr.0[at], attr.0[at + 1], attr.0[at + 2], attr.0[at + 3]]);
-    Ok((word(4), word(36)))
+    out.truncate(word(12) as usize);
+    Ok(TestRun { code: word(4), mean_ns: word(36), frame: out })
 }

@@ -58,6 +58,10 @@ impl EdgeTables for Native {
         self.config.settings.limits[index as usize]
     }
 
+    fn cookies(&self) -> EdgeLimit {
+        self.config.settings.cookies
+    }
+
     fn is_allowed(&self, source: &Address) -> bool {
         self.config.allowed.iter().any(|allowed| cut(source, allowed.length) == *allowed)
     }
