@@ -47,6 +47,20 @@ codes! {
         AllLimit = 12 => "all_limit",
         /// Answered with a SYN cookie in its listener's place.
         SynCookie = 13 => "syn_cookie",
+        /// Sent on to an endpoint, or from one back to its client.
+        Forwarded = 14 => "forwarded",
+        /// Translated, and left to the stack to send on.
+        HandedOver = 15 => "handed_over",
+        /// For a frontend without a ready endpoint: answered with ICMP, port unreachable.
+        NoEndpoint = 16 => "no_endpoint",
+        /// Its source may not ask for this frontend: dropped.
+        SourceRange = 17 => "source_range",
+        /// There is no way to its endpoint: dropped.
+        NoRoute = 18 => "no_route",
+        /// Too large for the way to its endpoint: answered with ICMP.
+        TooBig = 19 => "too_big",
+        /// A later fragment whose first was not seen, for a frontend's address: dropped.
+        LostFragment = 20 => "lost_fragment",
     }
 }
 
@@ -55,7 +69,7 @@ impl EdgeReason {
     #[inline(always)]
     pub const fn passes(self) -> bool {
         match self {
-            Self::Passed | Self::NotIp => true,
+            Self::Passed | Self::NotIp | Self::HandedOver => true,
             Self::Unparsable
             | Self::BadFlags
             | Self::Bogon
@@ -67,7 +81,13 @@ impl EdgeReason {
             | Self::UdpLimit
             | Self::IcmpLimit
             | Self::AllLimit
-            | Self::SynCookie => false,
+            | Self::SynCookie
+            | Self::Forwarded
+            | Self::NoEndpoint
+            | Self::SourceRange
+            | Self::NoRoute
+            | Self::TooBig
+            | Self::LostFragment => false,
         }
     }
 }
@@ -196,4 +216,6 @@ impl EdgeSettings {
     pub const HAS_ALLOWED: u32 = 4;
     /// Answer SYNs with cookies above [`EdgeSettings::cookies`].
     pub const COOKIES: u32 = 8;
+    /// Balance what is for frontends.
+    pub const BALANCE: u32 = 16;
 }

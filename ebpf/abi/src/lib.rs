@@ -10,6 +10,7 @@ mod layout;
 pub mod codes;
 pub mod edge;
 pub mod event;
+pub mod forward;
 pub mod identity;
 pub mod rules;
 pub mod services;
@@ -18,6 +19,10 @@ pub mod state;
 pub use codes::{Action, Direction, DropReason, EventKind, Origin, Phase, Tier, Verdict};
 pub use edge::{BucketKey, DenyNote, DenyOrigin, DenyRow, EdgeLimit, EdgeReason, EdgeSettings, LimitClass};
 pub use event::Event;
+pub use forward::{
+    ForwardEndpoint, ForwardFlow, ForwardFragment, ForwardHop, ForwardKey, Forwarding, FrontendRow, RangeKey,
+    ReturnRow,
+};
 pub use identity::{
     Address, AddressRow, AddressSlot, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PrefixKey, PrefixRow,
     PrefixSlot, WorkloadRow, WorkloadSlot,

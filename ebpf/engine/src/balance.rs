@@ -56,13 +56,13 @@ pub const fn is_ready(slot: &EndpointSlot) -> bool {
 
 /// The upper half of a hash as an index below `size`, without a division.
 #[inline(always)]
-const fn index(hash: u64, size: u32) -> u32 {
+pub(crate) const fn index(hash: u64, size: u32) -> u32 {
     (((hash >> 32) * size as u64) >> 32) as u32
 }
 
 /// The finaliser of splitmix64: every bit of the input moves every bit of the output.
 #[inline(always)]
-const fn mix(value: u64) -> u64 {
+pub(crate) const fn mix(value: u64) -> u64 {
     let mut mixed = value;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

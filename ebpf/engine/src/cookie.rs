@@ -19,13 +19,13 @@ const WINDOW: u16 = 44 * 1460;
 const HOPS: u8 = 64;
 const TCP: u8 = 6;
 
-const fn word(first: u8, second: u8) -> u16 {
+pub(crate) const fn word(first: u8, second: u8) -> u16 {
     u16::from_ne_bytes([first, second])
 }
 
 /// The halves of a number in the order of the network.
 #[inline(always)]
-const fn halves(number: u32) -> [u16; 2] {
+pub(crate) const fn halves(number: u32) -> [u16; 2] {
     let [a, b, c, d] = number.to_be_bytes();
     [word(a, b), word(c, d)]
 }
@@ -101,7 +101,7 @@ fn segment(answer: &mut [u16; V6_WORDS], at: usize, tcp: &[u16; 10], cookie: u32
 /// Sums of less than 64 words have a carry of six bits at most, and then of one.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the carry is added, twice")]
-const fn checksum(sum: u32) -> u16 {
+pub(crate) const fn checksum(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);
     let twice = (once & 0xffff) + (once >> 16);
     !(twice as u16)

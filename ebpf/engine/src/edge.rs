@@ -33,6 +33,12 @@ pub trait EdgeTables {
     fn now_ns(&self) -> u64;
     /// Takes a token for a source, cut to its prefix, from its bucket of a limit. False: it is empty.
     fn take(&self, index: u32, limit: &EdgeLimit, source: &Address) -> bool;
+    /// Does with a packet, whose IP header is at `network`, what balancing has planned for it; `None`:
+    /// it is for nobody behind this edge. Asked with [`EdgeSettings::BALANCE`] only.
+    #[inline(always)]
+    fn forward<B: Bytes>(&self, _frame: &B, _network: u32, _packet: &Packet) -> Option<EdgeReason> {
+        None
+    }
 }
 
 /// Decides a frame. The first step that has something to say against it decides.
@@ -45,8 +51,11 @@ pub fn decide<B: Bytes, T: EdgeTables>(frame: &B, tables: &T) -> EdgeReason {
     let Ok(front) = frame::parse(frame) else { return EdgeReason::Unparsable };
     // Once for each version: joined, all that is known of a packet would be spilled to the stack.
     match front.ether_type {
-        IPV4 => judge(packet::parse_version(frame, front.network, 4), tables),
-        IPV6 => judge(packet::parse_version(frame, front.network, 6).and_then(unmapped), tables),
+        IPV4 => judge(frame, front.network, packet::parse_version(frame, front.network, 4), tables),
+        IPV6 => {
+            let packet = packet::parse_version(frame, front.network, 6).and_then(unmapped);
+            judge(frame, front.network, packet, tables)
+        }
         _ => EdgeReason::NotIp,
     }
 }
@@ -59,7 +68,12 @@ fn unmapped(packet: Packet) -> Result<Packet, ParseError> {
 }
 
 #[inline(always)]
-fn judge<T: EdgeTables>(packet: Result<Packet, ParseError>, tables: &T) -> EdgeReason {
+fn judge<B: Bytes, T: EdgeTables>(
+    frame: &B,
+    network: u32,
+    packet: Result<Packet, ParseError>,
+    tables: &T,
+) -> EdgeReason {
     let Ok(packet) = packet else { return EdgeReason::Unparsable };
     // 2. Impossible: nothing excepts from it.
     if let Some(reason) = impossible::reason(&packet, tables.flags()) {
@@ -74,7 +88,12 @@ fn judge<T: EdgeTables>(packet: Result<Packet, ParseError>, tables: &T) -> EdgeR
     if reason != EdgeReason::Passed && !is_excepted() {
         return reason;
     }
-    // 6. Here balanced services will take their packets.
+    // 6. Balancing: what is for a frontend, and what an endpoint answers.
+    if tables.flags() & EdgeSettings::BALANCE != 0
+        && let Some(reason) = tables.forward(frame, network, &packet)
+    {
+        return reason;
+    }
     // 7. Cookies, for what this host would accept itself. Who answers is no invented address.
     if tables.flags() & EdgeSettings::COOKIES != 0 && is_flooding(&packet, tables) {
         return EdgeReason::SynCookie;

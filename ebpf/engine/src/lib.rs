@@ -6,11 +6,13 @@ pub mod balance;
 pub mod cookie;
 pub mod decide;
 pub mod edge;
+pub mod forward;
 pub mod frame;
 pub mod histogram;
 pub mod packet;
 pub mod peer;
 pub mod tables;
+pub mod unreachable;
 mod walk;
 
 pub use balance::Services;

@@ -6,13 +6,14 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
-use core::mem::MaybeUninit;
+use core::cell::Cell;
 use windrose_abi::edge::MAX_LIMITS;
 use windrose_abi::{Address, BucketKey, DenyNote, DenyRow, EdgeLimit, EdgeReason, EdgeSettings};
 use windrose_engine::edge::{self, EdgeTables};
-use windrose_engine::{Bytes, frame};
+use windrose_engine::{Bytes, Packet, frame};
 
-use crate::{account, edge_cookie};
+use crate::edge_frame::Frame;
+use crate::{account, edge_cookie, edge_forward};
 
 /// What the agent loads the program with, see [`EdgeSettings`].
 #[unsafe(no_mangle)]
@@ -35,64 +36,12 @@ static BUCKETS: LruHashMap<BucketKey, u64, 262144> = LruHashMap::new();
 #[btf_map]
 static EDGE_COUNTS: PerCpuArray<u64, 64> = PerCpuArray::new();
 
-/// The first buffer of a frame, read in place. Drivers and the kernel's generic hook put at least
-/// its headers there (`skb_pp_cow_data` in net/core/skbuff.c).
-struct Frame {
-    start: usize,
-    end: usize,
-}
-
-/// Far behind the last header that is followed: 8 extension headers of 2 KiB.
-const FARTHEST: u32 = 0x7fff;
-
-impl Bytes for Frame {
-    #[inline(always)]
-    fn read<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
-        if at > FARTHEST {
-            return None;
-        }
-        let from = self.start + at as usize;
-        if from + N > self.end {
-            return None;
-        }
-        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
-        let to = bytes.as_mut_ptr().cast::<u8>();
-        let mut done = 0;
-        // By words: of a pointer to bytes the compiler makes a load for each of them.
-        while done + 4 <= N {
-            // SAFETY: see `word`.
-            let word = unsafe { word::<u32>(from + done) };
-            // SAFETY: these bytes end within the N of the array.
-            unsafe { to.add(done).cast::<u32>().write_unaligned(word) };
-            done += 4;
-        }
-        while done + 2 <= N {
-            // SAFETY: see `word`.
-            let word = unsafe { word::<u16>(from + done) };
-            // SAFETY: as above.
-            unsafe { to.add(done).cast::<u16>().write_unaligned(word) };
-            done += 2;
-        }
-        const { assert!(N.is_multiple_of(2), "headers are read by pairs of bytes") };
-        // SAFETY: all N bytes are written.
-        Some(unsafe { bytes.assume_init() })
-    }
-}
-
-/// One load. Headers in a frame are aligned to two bytes only; a load of BPF has no need of more,
-/// where the verifier lets it be (it does where the processor can, `HAVE_EFFICIENT_UNALIGNED_ACCESS`).
-///
-/// # Safety
-///
-/// The caller has compared the end of the word with the end of the buffer.
-#[inline(always)]
-unsafe fn word<T: Copy>(from: usize) -> T {
-    // SAFETY: as said.
-    unsafe { *(from as *const T) }
-}
-
 /// The maps as the engine's tables.
-struct KernelEdge;
+struct KernelEdge {
+    context: *mut xdp_md,
+    /// What balancing answers.
+    action: Cell<u32>,
+}
 
 /// A field of the settings. Volatile: the value is the agent's, not the initial one; the verifier
 /// knows it, since the section is read-only.
@@ -187,6 +136,16 @@ impl EdgeTables for KernelEdge {
         }
         true
     }
+
+    #[inline(always)]
+    fn forward<B: Bytes>(&self, _: &B, network: u32, packet: &Packet) -> Option<EdgeReason> {
+        let outcome = edge_forward::forward(self.context, network, packet);
+        if outcome == edge_forward::LEFT {
+            return None;
+        }
+        self.action.set(outcome >> 8);
+        EdgeReason::try_from(outcome as u8).ok()
+    }
 }
 
 /// XDP at the interfaces that the configuration names.
@@ -197,11 +156,17 @@ pub fn edge(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn judge(context: *mut xdp_md) -> u32 {
-    // SAFETY: the context of this run.
-    let frame = unsafe { Frame { start: (*context).data as usize, end: (*context).data_end as usize } };
-    match edge::decide(&frame, &KernelEdge) {
+    let frame = Frame::of(context);
+    let edge = KernelEdge { context, action: Cell::new(xdp_action::XDP_PASS) };
+    match edge::decide(&frame, &edge) {
         // A test of the settings, so that no more than this is left where cookies are off.
-        EdgeReason::SynCookie if KernelEdge.flags() & EdgeSettings::COOKIES != 0 => answer(context, &frame),
+        EdgeReason::SynCookie if edge.flags() & EdgeSettings::COOKIES != 0 => answer(context, &frame),
+        reason @ (EdgeReason::Forwarded | EdgeReason::NoEndpoint | EdgeReason::TooBig)
+            if edge.flags() & EdgeSettings::BALANCE != 0 =>
+        {
+            count(reason);
+            edge.action.get()
+        }
         reason => {
             count(reason);
             if reason.passes() { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }

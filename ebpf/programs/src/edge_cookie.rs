@@ -6,17 +6,16 @@
 
 use aya_ebpf::bindings::{bpf_sock_tuple, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{
-    bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
-    bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+    bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie, bpf_xdp_load_bytes,
 };
 use core::ffi::c_void;
 use windrose_abi::codes::protocol;
 use windrose_engine::cookie::{V4_WORDS, V6_WORDS, answer_v4, answer_v6};
 
+use crate::edge_answer;
+
 const LISTEN: u32 = 10; // TCP_LISTEN
 const CURRENT_NETNS: u64 = u64::MAX; // BPF_F_CURRENT_NETNS
-/// Shorter frames are not sent on a wire (IEEE 802.3, without the check sequence).
-const SHORTEST: u32 = 60;
 /// A TCP header with all options is 60 bytes; the verifier cannot see that there are not more.
 const TCP_WORDS: usize = 40;
 
@@ -113,40 +112,17 @@ fn cookie(context: *mut xdp_md, is_v4: bool, syn: &mut Syn) -> i64 {
 /// Turns the frame round, puts the answer into it and sends it back.
 #[inline(never)]
 fn send(context: *mut xdp_md, network: u32, is_v4: bool, syn: &Syn, made: i64) -> u32 {
-    let mut answer = [0; V6_WORDS];
+    let mut answer = [0; edge_answer::WORDS];
     let (cookie, mss) = (made as u32, (made >> 32) as u16);
-    let Some(tcp) = syn.tcp.first_chunk() else { return xdp_action::XDP_PASS };
+    let (Some(tcp), Some(head)) = (syn.tcp.first_chunk(), answer.first_chunk_mut()) else {
+        return xdp_action::XDP_PASS;
+    };
     let words = if is_v4 {
-        answer_v4(&mut answer, &syn.ip, tcp, cookie, mss);
+        answer_v4(head, &syn.ip, tcp, cookie, mss);
         V4_WORDS
     } else {
-        answer_v6(&mut answer, &syn.ip, tcp, cookie, mss);
+        answer_v6(head, &syn.ip, tcp, cookie, mss);
         V6_WORDS
     };
-    let bytes = 2 * words as u32;
-    let wanted = network + bytes;
-    let wanted = if wanted < SHORTEST { SHORTEST } else { wanted };
-    // SAFETY: the helper takes this program's context.
-    let present = unsafe { bpf_xdp_get_buff_len(context) } as u32;
-    // SAFETY: as above; the kernel checks the room.
-    if unsafe { bpf_xdp_adjust_tail(context, wanted as i32 - present as i32) } != 0 {
-        return xdp_action::XDP_PASS;
-    }
-    // From here on the frame is no SYN any more: what fails now is dropped.
-    // SAFETY: the answer has the bytes said.
-    let is_written = unsafe { bpf_xdp_store_bytes(context, network, answer.as_mut_ptr().cast(), bytes) == 0 };
-    if is_written && turn_round(context) { xdp_action::XDP_TX } else { xdp_action::XDP_DROP }
-}
-
-/// Sends the frame to where it came from.
-#[inline(never)]
-fn turn_round(context: *mut xdp_md) -> bool {
-    let mut ends = [0_u16; 6];
-    // SAFETY: `ends` has room for 12 bytes.
-    if unsafe { bpf_xdp_load_bytes(context, 0, ends.as_mut_ptr().cast(), 12) } != 0 {
-        return false;
-    }
-    let mut turned = [ends[3], ends[4], ends[5], ends[0], ends[1], ends[2]];
-    // SAFETY: `turned` has 12 bytes.
-    unsafe { bpf_xdp_store_bytes(context, 0, turned.as_mut_ptr().cast(), 12) == 0 }
+    edge_answer::send(context, network, &mut answer, words)
 }

@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 #![expect(internal_features, reason = "core leaves atomic addition out for this target")]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 
 mod account;
 mod address;
@@ -15,7 +15,12 @@ mod cgroup;
 mod connect;
 mod connections;
 mod edge;
+mod edge_answer;
 mod edge_cookie;
+mod edge_forward;
+mod edge_frame;
+mod edge_hop;
+mod edge_ipip;
 mod events;
 mod flows;
 mod fragments;

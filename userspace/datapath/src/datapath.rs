@@ -105,6 +105,7 @@ impl Datapath {
             // Those of the edge are made when it is opened; here they are of no use.
             loader.map_max_entries(name, if edge::SIZED.contains(&name) { 1 } else { room });
         }
+        edge::without_balancing(&mut loader);
         let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;
         programs::load(&mut ebpf)?;
         let maps = Maps::open(pins)?;

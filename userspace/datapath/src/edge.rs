@@ -19,16 +19,20 @@ use crate::stats::MapFill;
 use crate::sys;
 
 mod added;
+mod forward;
 mod interface;
 mod link;
 mod lists;
+mod rooms;
 mod rows;
 
 pub use added::{Added, AddedNow, Found};
+pub use forward::{Balanced, ForwardTotals, Frontend, FrontendEndpoint};
 pub use link::{Attached, Mode, NotAttached};
 pub use lists::{Listed, Synced};
 
 use added::Ledger;
+use forward::{Capacity, ForwardMaps, Forwarder};
 
 /// The program's name.
 const PROGRAM: &str = "edge";
@@ -36,8 +40,55 @@ const PROGRAM: &str = "edge";
 /// Maps that outlive the agent.
 const PINNED: &[&str] = &["DENY_HOSTS", "DENY_PREFIXES", "DENY_NOTES", "EDGE_COUNTS"];
 
+/// Maps of balancing that outlive the agent.
+const PINNED_FORWARD: &[&str] = &[
+    "FRONTENDS",
+    "FRONTEND_NAMES",
+    "SOURCE_RANGES",
+    "FORWARD_TABLES",
+    "EDGE_ENDPOINTS",
+    "FORWARD_HOPS",
+    "FORWARD_FLOWS",
+    "RETURNS",
+    "EDGE_FRAGMENTS",
+    "FORWARD_DEVICES",
+];
+
 /// Every map of the edge whose room can be chosen.
-pub(crate) const SIZED: &[&str] = &["DENY_HOSTS", "DENY_PREFIXES", "DENY_NOTES", "BUCKETS"];
+pub(crate) const SIZED: &[&str] = &[
+    "DENY_HOSTS",
+    "DENY_PREFIXES",
+    "DENY_NOTES",
+    "BUCKETS",
+    "FRONTENDS",
+    "SOURCE_RANGES",
+    "FORWARD_TABLES",
+    "EDGE_ENDPOINTS",
+    "FORWARD_FLOWS",
+];
+
+/// Of these, the maps of balancing, and those that are as large as another: only with balancing
+/// have they any room.
+const SIZED_FORWARD: &[(&str, &str)] = &[
+    ("FRONTENDS", "FRONTENDS"),
+    ("FRONTEND_NAMES", "FRONTENDS"),
+    ("SOURCE_RANGES", "SOURCE_RANGES"),
+    ("FORWARD_TABLES", "FORWARD_TABLES"),
+    ("EDGE_ENDPOINTS", "EDGE_ENDPOINTS"),
+    ("FORWARD_HOPS", "EDGE_ENDPOINTS"),
+    ("FORWARD_FLOWS", "FORWARD_FLOWS"),
+    ("RETURNS", "EDGE_ENDPOINTS"),
+];
+
+/// A frontend's index has so many bits.
+const MOST_FRONTENDS: u32 = windrose_abi::forward::MAX_FRONTENDS;
+
+/// Gives the maps of balancing a room of 1, where they are of no use.
+pub(crate) fn without_balancing(loader: &mut EbpfLoader<'_>) {
+    for (map, _) in SIZED_FORWARD {
+        loader.map_max_entries(map, 1);
+    }
+}
 
 /// What the edge is to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +113,9 @@ pub struct Edge {
     buckets: Table<BucketKey, u64>,
     /// Who writes entries: the two claims on a row are put together by its holder.
     ledger: Mutex<Ledger>,
+    /// The maps of balancing, with [`EdgeSettings::BALANCE`].
+    forward: Option<ForwardMaps>,
+    forwarder: Mutex<Forwarder>,
 }
 
 impl Edge {
@@ -81,6 +135,23 @@ impl Edge {
         for (name, room) in capacities.iter() {
             loader.map_max_entries(name, if SIZED.contains(&name) { room } else { 1 });
         }
+        let is_balancing = config.settings.flags & EdgeSettings::BALANCE != 0;
+        let room = |map| u32::try_from(capacities.of(map)).unwrap_or(u32::MAX);
+        let capacity = Capacity {
+            frontends: room("FRONTENDS").min(MOST_FRONTENDS),
+            endpoints: room("EDGE_ENDPOINTS"),
+            rows: room("FORWARD_TABLES"),
+        };
+        if is_balancing {
+            for (map, as_large_as) in SIZED_FORWARD {
+                loader.map_max_entries(map, room(as_large_as));
+            }
+            for name in PINNED_FORWARD {
+                loader.map_pin_path(name, pins.map(name));
+            }
+        } else {
+            without_balancing(&mut loader);
+        }
         loader.map_max_entries("EVENTS", 4096);
         let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;
         let program: &mut Xdp = ebpf
@@ -97,6 +168,23 @@ impl Edge {
         for prefix in &config.allowed {
             allowed.put(prefix, &1)?;
         }
+        let forward = if is_balancing {
+            Some(ForwardMaps {
+                frontends: Table::of(&ebpf, "FRONTENDS")?,
+                names: Table::of(&ebpf, "FRONTEND_NAMES")?,
+                ranges: Table::of(&ebpf, "SOURCE_RANGES")?,
+                tables: Table::of(&ebpf, "FORWARD_TABLES")?,
+                endpoints: Table::of(&ebpf, "EDGE_ENDPOINTS")?,
+                returns: Table::of(&ebpf, "RETURNS")?,
+                devices: Table::of(&ebpf, "FORWARD_DEVICES")?,
+            })
+        } else {
+            None
+        };
+        let forwarder = match &forward {
+            Some(maps) => maps.read(capacity)?,
+            None => Forwarder::default(),
+        };
         let ledger = Ledger::read(&hosts, &prefixes)?;
         let mut wanted = capacities.clone();
         for (name, room) in [hosts.room()?, prefixes.room()?, notes.room()?] {
@@ -120,6 +208,8 @@ impl Edge {
             notes,
             buckets,
             ledger: Mutex::new(ledger),
+            forward,
+            forwarder: Mutex::new(forwarder),
         })
     }
 
@@ -127,7 +217,7 @@ impl Edge {
     /// there is no error. Says from how many interfaces it was taken.
     pub fn remove(pins: &Pins) -> Result<usize, DatapathError> {
         let links = link::remove_all(pins)?;
-        for name in PINNED {
+        for name in PINNED.iter().chain(PINNED_FORWARD) {
             pins.remove_map(name)?;
         }
         Ok(links)
@@ -188,6 +278,12 @@ impl Edge {
         Ok((run.code == SEND_BACK).then_some(run.frame))
     }
 
+    /// Runs the program once on a frame; answers what it answers (`XDP_*`), and the frame as it left it.
+    pub fn test_outcome(&self, frame: &[u8]) -> Result<(u32, Vec<u8>), DatapathError> {
+        let run = self.test_run(frame, 1)?;
+        Ok((run.code, run.frame))
+    }
+
     fn test_run(&self, frame: &[u8], repeat: u32) -> Result<sys::xdp::TestRun, DatapathError> {
         sys::xdp::test_run(self.descriptor()?, frame, repeat)
             .map_err(DatapathError::call("test run of `edge`"))
@@ -195,6 +291,11 @@ impl Edge {
 
     fn descriptor(&self) -> Result<BorrowedFd<'_>, DatapathError> {
         crate::programs::descriptor(&self.ebpf, PROGRAM)
+    }
+
+    /// As below.
+    fn forwarder(&self) -> MutexGuard<'_, Forwarder> {
+        self.forwarder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A panic elsewhere leaves it usable: it says what is in the kernel, entry by entry.

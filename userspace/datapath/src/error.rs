@@ -73,6 +73,17 @@ pub enum DatapathError {
         /// What was to be denied.
         prefix: String,
     },
+    /// An endpoint answers for too many frontends.
+    #[error(
+        "endpoint {endpoint} is behind more than {most} frontends, and an answer's frontend is found by \
+         trying: give it fewer, or another forwarding than `nat`"
+    )]
+    TooManyFrontends {
+        /// Which.
+        endpoint: std::net::SocketAddr,
+        /// How many there may be.
+        most: usize,
+    },
     /// A map has no room for one entry more.
     #[error("{map} has no room beyond its {capacity} entries; remove some, or raise its capacity")]
     NoRoom {

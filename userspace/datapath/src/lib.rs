@@ -24,7 +24,10 @@ pub use answer::{Answer, AnswerKind, Manner};
 pub use answerer::{Answerer, Sent};
 pub use apply::Applied;
 pub use datapath::Datapath;
-pub use edge::{Added, AddedNow, Attached, Edge, EdgeConfig, Found, Listed, Mode, NotAttached, Synced};
+pub use edge::{
+    Added, AddedNow, Attached, Balanced, Edge, EdgeConfig, ForwardTotals, Found, Frontend, FrontendEndpoint,
+    Listed, Mode, NotAttached, Synced,
+};
 pub use error::{DatapathError, Overflow};
 pub use events::Events;
 pub use machine::Machine;

@@ -48,6 +48,11 @@ impl Default for Capacities {
             ("DENY_PREFIXES", 262_144),
             ("DENY_NOTES", 65_536),
             ("BUCKETS", 262_144),
+            ("FRONTENDS", 16_384),
+            ("SOURCE_RANGES", 16_384),
+            ("FORWARD_TABLES", 16_384),
+            ("EDGE_ENDPOINTS", 4_096),
+            ("FORWARD_FLOWS", 262_144),
         ]))
     }
 }
@@ -110,8 +115,11 @@ impl<K: Copy + Default, V: Copy + Default> Table<K, V> {
 
     /// A map of a loaded object, pinned or not.
     pub(crate) fn of(ebpf: &Ebpf, name: &'static str) -> Result<Self, DatapathError> {
-        let (Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data)) =
-            ebpf.map(name).ok_or(DatapathError::Object { what: "map", name })?
+        let (Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::LpmTrie(data)
+        | Map::Array(data)
+        | Map::DevMapHash(data)) = ebpf.map(name).ok_or(DatapathError::Object { what: "map", name })?
         else {
             return Err(DatapathError::Object { what: "map of the expected type", name });
         };

@@ -34,6 +34,7 @@ mod record;
 mod rows;
 mod rule_sets;
 mod services;
+mod spread;
 mod workloads;
 
 pub use error::{CompileError, MAX_SETS};
@@ -41,6 +42,7 @@ pub use lookup::{Lookup, Row, Trie, peer_list_row, policy_set_row};
 pub use names::{IdentityKey, IdentityName, Names};
 pub use record::{Change, Changes};
 pub use services::{EndpointRef, ServiceRef};
+pub use spread::{MAX_SPREAD, Spread, frontend_seed, spread};
 
 use addresses::Addresses;
 use group::Group;

@@ -13,7 +13,7 @@ const ENTRIES: u64 = 16;
 pub(super) const MAX_ENDPOINTS: usize = 4_096;
 
 /// An endpoint's number and weight.
-pub(super) type Weighted = (u32, u8);
+pub(super) type Weighted = (u32, u32);
 
 /// The size of a table for these endpoints.
 pub(super) fn size(endpoints: &[Weighted]) -> u32 {
@@ -35,7 +35,7 @@ pub(super) fn fill(endpoints: &[Weighted], size: u32) -> Vec<u32> {
         weight: u32,
         credit: u32,
     }
-    let heaviest = endpoints.iter().map(|(_, weight)| u32::from(*weight)).max().unwrap_or(1).max(1);
+    let heaviest = endpoints.iter().map(|(_, weight)| *weight).max().unwrap_or(1).max(1);
     let mut takers: Vec<Taker> = endpoints
         .iter()
         .map(|&(endpoint, weight)| {
@@ -47,7 +47,7 @@ pub(super) fn fill(endpoints: &[Weighted], size: u32) -> Vec<u32> {
                 endpoint,
                 next: part(hash >> 32, size),
                 skip: part(hash & 0xffff_ffff, size - 1) + 1,
-                weight: u32::from(weight).max(1),
+                weight: weight.max(1),
                 credit: 0,
             }
         })
@@ -108,7 +108,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_endpoint_has_its_share(
-            weights in prop::collection::btree_map(1_u32.., 1_u8..=100, 1..40)
+            weights in prop::collection::btree_map(1_u32.., 1_u32..=100, 1..40)
         ) {
             let endpoints: Vec<Weighted> = weights.into_iter().collect();
             let size = size(&endpoints);

@@ -119,7 +119,7 @@ impl Compiler {
             self.record.endpoints.set(&mut self.tables.endpoints, endpoint_number, Some(slot(endpoint)));
             endpoints.push(endpoint_number);
             if endpoint.is_ready {
-                ready.push((endpoint_number, endpoint.weight));
+                ready.push((endpoint_number, u32::from(endpoint.weight)));
             }
         }
         if ready.len() > MAX_ENDPOINTS {
