@@ -10,6 +10,7 @@ use crate::fault::{Faults, quoted};
 use crate::model::{ClusterPolicy, Labels, Model, Namespace, NetworkPolicy, ObjectName};
 use crate::place::Place;
 
+mod gateways;
 mod services;
 
 use services::Pending;
@@ -31,6 +32,11 @@ pub(crate) fn bind<'o>(objects: impl Iterator<Item = &'o Object>, faults: &mut F
             Object::Slice(slice) => binder.slice(slice),
             Object::NetworkPolicy(policy) => binder.network_policy(policy),
             Object::ClusterPolicy(policy) => binder.cluster_policy(policy),
+            Object::Secret(secret) => binder.secret(secret),
+            Object::GatewayClass(class) => binder.gateway_class(class),
+            Object::Gateway(gateway) => binder.gateway(gateway),
+            Object::HttpRoute(route) => binder.http_route(route),
+            Object::ReferenceGrant(grant) => binder.grant(grant),
         }
     }
     binder.services();

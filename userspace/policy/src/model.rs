@@ -6,8 +6,18 @@ use std::sync::Arc;
 
 use crate::place::Place;
 
+mod gateway;
+mod route;
 mod service;
 
+pub use gateway::{
+    CONTROLLER, DEFAULT_CLASS, Gateway, GatewayClass, GrantFrom, GrantTo, Hostname, Listener,
+    ListenerProtocol, ReferenceGrant, RouteNamespaces, SecretRef, TlsSecret,
+};
+pub use route::{
+    BackendRef, Cors, Filter, HeaderChange, HttpRoute, Method, Mirror, Names, Origin, ParentRef, PathChange,
+    PathMatch, Pattern, Redirect, Retry, Rewrite, RouteMatch, RouteRule, Value, ValueMatch,
+};
 pub use service::{Balancing, Endpoint, MAX_WEIGHT, Service, ServicePort};
 
 /// Labels of a workload or namespace, ordered by key.
@@ -27,6 +37,16 @@ pub struct Model {
     pub cluster_policies: BTreeMap<String, Arc<ClusterPolicy>>,
     /// Services with addresses, by (namespace, name).
     pub services: BTreeMap<ObjectName, Arc<Service>>,
+    /// `GatewayClass` objects by name.
+    pub gateway_classes: BTreeMap<String, Arc<GatewayClass>>,
+    /// Gateways by (namespace, name).
+    pub gateways: BTreeMap<ObjectName, Arc<Gateway>>,
+    /// `HTTPRoute` objects by (namespace, name).
+    pub http_routes: BTreeMap<ObjectName, Arc<HttpRoute>>,
+    /// `ReferenceGrant` objects by (namespace, name).
+    pub grants: BTreeMap<ObjectName, Arc<ReferenceGrant>>,
+    /// Secrets with certificates by (namespace, name).
+    pub secrets: BTreeMap<ObjectName, Arc<TlsSecret>>,
 }
 
 /// The name of a namespaced object.

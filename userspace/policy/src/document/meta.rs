@@ -57,6 +57,8 @@ pub(super) enum Shape {
     Policy,
     /// A policy without a namespace.
     ClusterPolicy,
+    /// An object without a namespace that cannot be in audit by itself.
+    ClusterObject,
 }
 
 /// The metadata that means something to us.
@@ -68,6 +70,8 @@ pub(super) struct Meta {
     pub(super) namespace: String,
     /// `metadata.labels`.
     pub(super) labels: Labels,
+    /// `metadata.creationTimestamp`, in UTC and to the second: the older text is less.
+    pub(super) created: Option<String>,
     /// Annotation `windrose.dev/audit` is `"true"`.
     pub(super) audit: bool,
     /// Our annotations of a service.
@@ -101,11 +105,13 @@ pub(super) fn decode(
     let mut name = None;
     let mut namespace = None;
     let mut labels = Labels::new();
+    let mut created = None;
     let (mut audit, mut annotations) = (false, Vec::new());
     reader.fields(node, "metadata", &FIELDS, |reader, key, entry| match key {
         "name" => name = decode_name(reader, &entry.value, shape).map(|name| (entry.value.mark, name)),
         "namespace" => namespace = decode_namespace(reader, entry, shape),
         "labels" => labels = decode_labels(reader, &entry.value),
+        "creationTimestamp" => created = decode_created(&entry.value),
         "annotations" => (audit, annotations) = decode_annotations(reader, &entry.value, shape),
         _ => {}
     });
@@ -116,19 +122,19 @@ pub(super) fn decode(
         return None;
     };
     let namespace = match shape {
-        Shape::Namespace | Shape::ClusterPolicy => String::new(),
+        Shape::Namespace | Shape::ClusterPolicy | Shape::ClusterObject => String::new(),
         Shape::Workload | Shape::Service | Shape::Policy => {
             namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
         }
     };
-    Some(Meta { name, namespace, labels, audit, annotations, mark })
+    Some(Meta { name, namespace, labels, created, audit, annotations, mark })
 }
 
 fn decode_name(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) -> Option<String> {
     let name = reader.text(node, "metadata.name")?;
     let check = match shape {
         Shape::Namespace | Shape::Service => check_label,
-        Shape::Workload | Shape::Policy | Shape::ClusterPolicy => check_subdomain,
+        Shape::Workload | Shape::Policy | Shape::ClusterPolicy | Shape::ClusterObject => check_subdomain,
     };
     if let Err(why) = check(name) {
         reader.error(node.mark, format!("metadata.name {} {why}", quoted(name)));
@@ -139,7 +145,7 @@ fn decode_name(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) -> Option
 
 fn decode_namespace(reader: &mut Reader<'_>, entry: &Entry<'_>, shape: Shape) -> Option<String> {
     let namespace = reader.text(&entry.value, "metadata.namespace")?;
-    if matches!(shape, Shape::Namespace | Shape::ClusterPolicy) {
+    if matches!(shape, Shape::Namespace | Shape::ClusterPolicy | Shape::ClusterObject) {
         // Kubernetes writes "" here for objects without a namespace.
         if !namespace.is_empty() {
             reader.error(entry.mark, "an object of this kind is in no namespace: remove `namespace`");
@@ -154,6 +160,20 @@ fn decode_namespace(reader: &mut Reader<'_>, entry: &Entry<'_>, shape: Shape) ->
         return None;
     }
     Some(namespace.to_owned())
+}
+
+/// Upstream writes `2024-05-01T10:00:00Z`. Whatever else is there is as good as nothing: Kubernetes
+/// writes this field, and people copy it.
+fn decode_created(node: &Node<'_>) -> Option<String> {
+    let Value::Scalar(scalar) = &node.value else { return None };
+    let form = "0000-00-00T00:00:00Z";
+    let is_time = scalar.text.len() == form.len()
+        && scalar
+            .text
+            .bytes()
+            .zip(form.bytes())
+            .all(|(byte, form)| if form == b'0' { byte.is_ascii_digit() } else { byte == form });
+    is_time.then(|| scalar.text.clone().into_owned())
 }
 
 fn decode_labels(reader: &mut Reader<'_>, node: &Node<'_>) -> Labels {
@@ -191,7 +211,7 @@ fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) ->
             reader.unknown(mark, "annotation", key, "", known);
             continue;
         }
-        if matches!(shape, Shape::Workload | Shape::Service) {
+        if matches!(shape, Shape::Workload | Shape::Service | Shape::ClusterObject) {
             let message = format!(
                 "annotation `{AUDIT}` belongs on a Namespace, NetworkPolicy or ClusterNetworkPolicy, not here"
             );

@@ -1,0 +1,3 @@
+//! Which request goes where: gateways, listeners and routes put together.
+
+pub mod path;
