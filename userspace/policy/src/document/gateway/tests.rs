@@ -151,6 +151,7 @@ fn a_field_of_another_version_is_not_let_pass() {
 
 #[test]
 fn a_gateway_is_read_with_its_listeners() {
+    use ListenerProtocol::{Http, Https, Tcp, TlsPassthrough};
     let model = yaml(&format!(
         "{HEAD}kind: Gateway\nmetadata: {{name: g, creationTimestamp: '2024-05-01T10:00:00Z'}}\nspec:
   gatewayClassName: windrose
@@ -165,7 +166,6 @@ fn a_gateway_is_read_with_its_listeners() {
     assert_eq!(gateway.created.as_deref(), Some("2024-05-01T10:00:00Z"));
     let protocols: Vec<ListenerProtocol> =
         gateway.listeners.iter().map(|listener| listener.protocol).collect();
-    use ListenerProtocol::{Http, Https, Tcp, TlsPassthrough};
     assert_eq!(protocols, [Http, Https, TlsPassthrough, Tcp]);
     assert_eq!(gateway.listeners[0].namespaces, RouteNamespaces::All);
     assert_eq!(gateway.listeners[1].hostname.as_ref().unwrap().to_string(), "*.example.com");
