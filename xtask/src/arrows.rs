@@ -18,7 +18,7 @@ struct Arrow {
     tests_use: &'static [&'static str],
 }
 
-/// `abi -> engine -> programs` and `abi -> policy -> datapath -> agent`; a package that is not here fails.
+/// `abi -> engine -> programs`, `abi -> policy -> datapath -> agent` and `policy -> gateway -> agent`; a package that is not here fails.
 const ARROWS: &[Arrow] = &[
     Arrow { package: "windrose-abi", uses: &[], tests_use: &[] },
     Arrow { package: "windrose-engine", uses: &["windrose-abi"], tests_use: &[] },
@@ -30,9 +30,11 @@ const ARROWS: &[Arrow] = &[
         uses: &["windrose-abi", "windrose-policy"],
         tests_use: &["windrose-engine"],
     },
+    // Never the datapath: the gateway runs where there is no root.
+    Arrow { package: "windrose-gateway", uses: &["windrose-policy"], tests_use: &[] },
     Arrow {
         package: "windrose",
-        uses: &["windrose-abi", "windrose-policy", "windrose-datapath"],
+        uses: &["windrose-abi", "windrose-policy", "windrose-datapath", "windrose-gateway"],
         tests_use: &[],
     },
     Arrow {
@@ -202,6 +204,13 @@ mod tests {
     fn policy_may_use_the_engine_in_its_tests_only() {
         assert!(fault(arrow("windrose-policy"), &dependency("windrose-engine", true)).is_none());
         assert!(fault(arrow("windrose-policy"), &dependency("windrose-engine", false)).is_some());
+    }
+
+    #[test]
+    fn gateway_and_datapath_do_not_know_each_other() {
+        assert!(fault(arrow("windrose-gateway"), &dependency("windrose-policy", false)).is_none());
+        assert!(fault(arrow("windrose-gateway"), &dependency("windrose-datapath", false)).is_some());
+        assert!(fault(arrow("windrose-datapath"), &dependency("windrose-gateway", true)).is_some());
     }
 
     #[test]

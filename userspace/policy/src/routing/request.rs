@@ -18,7 +18,7 @@ pub struct Request<'a> {
 }
 
 /// Headers, however they are kept.
-pub trait Headers {
+pub trait Headers: Sync {
     /// The value of the header of this name (lower case). Of several they are joined with `, `
     /// (RFC 9110, section 5.3). `None`: there is none.
     fn value(&self, name: &str) -> Option<Cow<'_, [u8]>>;
