@@ -236,6 +236,12 @@ impl Agent {
         self.await_ready()
     }
 
+    /// Likewise with other arguments.
+    pub fn restart_with(&mut self, arguments: &[&str]) -> Result<()> {
+        self.arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+        self.restart()
+    }
+
     /// Runs another verb of the binary with these arguments and the world's pins.
     pub fn verb(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(programs::agent()?);

@@ -69,6 +69,11 @@ impl<'a> Probe<'a> {
         self.ends(&Outcome::Silence, SILENCE)
     }
 
+    /// It must end so, by somebody's answer.
+    pub fn is_answered(&self, expected: &Outcome) -> Result<()> {
+        self.ends(expected, PATIENCE)
+    }
+
     fn ends(&self, expected: &Outcome, patience: Duration) -> Result<()> {
         let outcome = self.outcome(patience)?;
         if outcome != *expected {

@@ -6,6 +6,8 @@ use windrose_tests::trial;
 
 #[path = "netns/accounting.rs"]
 mod accounting;
+#[path = "netns/answers.rs"]
+mod answers;
 #[path = "netns/audit.rs"]
 mod audit;
 #[path = "netns/balancing.rs"]
@@ -14,6 +16,8 @@ mod balancing;
 mod blocks;
 #[path = "netns/cluster.rs"]
 mod cluster;
+#[path = "netns/edge.rs"]
+mod edge;
 #[path = "netns/egress.rs"]
 mod egress;
 #[path = "netns/endpoints.rs"]
@@ -48,10 +52,12 @@ mod survival;
 fn main() -> ExitCode {
     let tests = [
         accounting::tests(),
+        answers::tests(),
         audit::tests(),
         balancing::tests(),
         blocks::tests(),
         cluster::tests(),
+        edge::tests(),
         egress::tests(),
         endpoints::tests(),
         harness::tests(),

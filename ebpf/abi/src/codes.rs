@@ -107,6 +107,8 @@ codes! {
         EndedLate = 3 => "ended_late",
         /// Its verdict would differ if nothing were in audit.
         Audited = 4 => "audited",
+        /// Nothing new: a packet of an attempt that is counted already, to be answered.
+        Unanswered = 5 => "unanswered",
     }
 }
 

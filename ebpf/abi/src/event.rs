@@ -51,7 +51,11 @@ layout! {
         pub origin: u8,
         /// The protocol.
         pub protocol: u8,
-        /// Zero.
-        pub reserved: [u8; 6],
+        /// Refused ingress that may be answered: index of the interface that it came by, 65,535 for
+        /// every one from there on. 0: it must not be answered.
+        pub interface: u16,
+        /// Refused ingress: bytes 4 to 7 of the transport header as they stand in memory (TCP's
+        /// sequence number, UDP's length and checksum). An answer quotes them.
+        pub transport_word: u32,
     }
 }

@@ -8,6 +8,7 @@
 mod layout;
 
 pub mod codes;
+pub mod edge;
 pub mod event;
 pub mod identity;
 pub mod rules;
@@ -15,6 +16,7 @@ pub mod services;
 pub mod state;
 
 pub use codes::{Action, Direction, DropReason, EventKind, Origin, Phase, Tier, Verdict};
+pub use edge::{BucketKey, DenyNote, DenyOrigin, DenyRow, EdgeLimit, EdgeReason, EdgeSettings, LimitClass};
 pub use event::Event;
 pub use identity::{
     Address, AddressRow, AddressSlot, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PrefixKey, PrefixRow,

@@ -49,8 +49,10 @@ impl ControlSlot {
     pub const AUDIT_ALL: u32 = 1;
     /// Some row of `PREFIXES` exists, so that the trie is worth a look.
     pub const HAS_PREFIXES: u32 = 2;
+    /// The agent answers refused ingress, and wants to hear of repetitions.
+    pub const ANSWERS: u32 = 4;
     /// Some row of `SERVICES` exists.
-    pub const HAS_SERVICES: u32 = 4;
+    pub const HAS_SERVICES: u32 = 8;
 }
 
 layout! {

@@ -160,7 +160,8 @@ layout! {
 impl BalancedRow {
     /// It is one of its endpoint's live connections.
     pub const COUNTED: u8 = 1;
-    /// The socket is connected: the row is its peer and not a habit of a socket that is not.
+    /// The socket connects or is connected: the row is its peer, and not the habit of a socket of UDP
+    /// that names a destination each time.
     pub const CONNECTED: u8 = 2;
     /// The endpoint is gone and the service ends such connections.
     pub const DEPARTED: u8 = 4;

@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod balance;
+pub mod cookie;
 pub mod decide;
+pub mod edge;
+pub mod frame;
 pub mod histogram;
 pub mod packet;
 pub mod peer;

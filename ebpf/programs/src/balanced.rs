@@ -158,6 +158,7 @@ pub(crate) fn closed(sk: *mut bpf_sock) {
     let Some(row) = get(sk) else { return };
     discount(row);
     count_end(row);
+    row.flags &= !BalancedRow::CONNECTED;
 }
 
 /// Counts a connection that was ended with its endpoint.
@@ -195,15 +196,15 @@ pub fn walk_balanced(ctx: *mut c_void) -> i32 {
     }
     // SAFETY: the row lives while the walk is at it.
     let row = unsafe { &mut *value };
-    let live = if row.protocol == protocol::TCP { BalancedRow::COUNTED } else { BalancedRow::CONNECTED };
-    if row.service == 0 || row.flags & live == 0 {
+    if row.service == 0 || row.flags & BalancedRow::CONNECTED == 0 {
         return 0;
     }
-    let peer_port = adopt::locate(sk, row);
-    if row.protocol != protocol::TCP && peer_port == 0 {
-        // Disconnected, by itself or by an earlier walk.
-        row.flags &= !BalancedRow::CONNECTED;
-        count_end(row);
+    if adopt::locate(sk, row) == 0 {
+        // A socket of UDP that was disconnected, by itself or by an earlier walk.
+        if row.protocol != protocol::TCP {
+            row.flags &= !BalancedRow::CONNECTED;
+            count_end(row);
+        }
         return 0;
     }
     if let Some((tables, _)) = tables::current()

@@ -9,7 +9,7 @@ use windrose_abi::{
 use windrose_engine::{Decision, Outcome, Peer, Question, decide, resolve};
 
 use crate::cache;
-use crate::events::{self, Attempt};
+use crate::events;
 use crate::memory;
 use crate::subject::Subject;
 use crate::tables::KernelTables;
@@ -103,26 +103,12 @@ pub struct Scene {
     pub(crate) peer: Address,
     pub(crate) local_port: u16,
     pub(crate) peer_port: u16,
+    /// For an answer: see `Event`.
+    pub(crate) transport_word: u32,
     pub(crate) cookie: u64,
     pub(crate) netns: u64,
-}
-
-fn attempt(case: &Case, scene: &Scene) -> Attempt {
-    Attempt {
-        local: scene.local,
-        peer: scene.peer,
-        local_port: scene.local_port,
-        peer_port: scene.peer_port,
-        workload: case.question.subject,
-        identity: case.question.slot.identity,
-        peer_workload: case.question.peer.workload,
-        peer_identity: case.question.peer.identity,
-        direction: case.question.direction as u8,
-        protocol: case.question.protocol,
-        generation: case.tables.generation,
-        cookie: scene.cookie,
-        netns: scene.netns,
-    }
+    /// For an answer: see `Event`.
+    pub(crate) interface: u64,
 }
 
 /// Reports what the decision refuses, and what it would if nothing were in audit.
@@ -141,11 +127,30 @@ pub extern "C" fn report_case(case: *const Case, scene: *const Scene) -> i32 {
     // SAFETY: checked above; the only caller passes live references.
     let (case, scene) = unsafe { (&*case, &*scene) };
     if let Some(would_be) = case.decision.would_be() {
-        events::refused(EventKind::Audited, &attempt(case, scene), &would_be);
+        events::refused(EventKind::Audited, case, scene, &would_be);
     }
     if case.is_denied() {
-        events::refused(EventKind::Refused, &attempt(case, scene), &case.decision.enforced);
+        events::refused(EventKind::Refused, case, scene, &case.decision.enforced);
     }
+    0
+}
+
+/// Asks the agent to answer a packet of a refused attempt that was reported before.
+#[inline(always)]
+pub(crate) fn ask_for_answer(case: &Case, scene: &Scene) {
+    ask_for_answer_case(case, scene);
+}
+
+/// As a global function, for the reason of [`judge_case`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ask_for_answer_case(case: *const Case, scene: *const Scene) -> i32 {
+    if case.is_null() || scene.is_null() {
+        return 1;
+    }
+    // SAFETY: checked above; the only caller passes live references.
+    let (case, scene) = unsafe { (&*case, &*scene) };
+    events::unanswered(case, scene);
     0
 }
 

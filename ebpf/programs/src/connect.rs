@@ -1,7 +1,7 @@
 //! Egress where it begins: connect and sendmsg, both families. A refusal by policy is EPERM.
 
 use aya_ebpf::bindings::bpf_sock_addr;
-use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie};
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use windrose_abi::codes::protocol;
@@ -15,6 +15,7 @@ use crate::{connections, maps, services, tables};
 
 const REFUSE: i32 = 0;
 const PASS: i32 = 1;
+const ECONNREFUSED: i32 = 111;
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
@@ -44,10 +45,12 @@ fn scene_of(ctx: *mut bpf_sock_addr, peer: &Address, local_port: u16) -> Scene {
         peer: *peer,
         local_port,
         peer_port: port_of(ctx),
+        transport_word: 0,
         // SAFETY: the helper takes this program's context.
         cookie: unsafe { bpf_get_socket_cookie(ctx.cast()) },
         // SAFETY: as above.
         netns: unsafe { bpf_get_netns_cookie(ctx.cast()) },
+        interface: 0,
     }
 }
 
@@ -56,15 +59,23 @@ fn connect<F: Family>(ctx: *mut bpf_sock_addr) -> i32 {
     let protocol_number = protocol_of(ctx);
     let Some((tables, depths)) = tables::current() else { return PASS };
     let subject = subject::of_task(&tables, depths).unwrap_or(Subject::NOBODY);
-    // Before policy, which is asked about the endpoint.
-    if tables.has_services() && services::connect::<F>(ctx, &tables, &subject) == REFUSE {
-        return REFUSE;
-    }
-    if subject.workload == 0 {
+    if subject.workload == 0 && !tables.has_services() {
         return PASS;
     }
+    let mut case = Case::new(tables, subject, Direction::Egress, protocol_number, 0);
+    // Before policy, which is asked about the endpoint.
+    if case.tables.has_services() {
+        match services::connect::<F>(ctx, &case) {
+            services::NOBODY => return refuse::<F>(ctx, &mut case),
+            services::REFUSE => return REFUSE,
+            _ => {}
+        }
+        if case.question.subject == 0 {
+            return PASS;
+        }
+    }
     let address = F::address(ctx);
-    let mut case = Case::new(tables, subject, Direction::Egress, protocol_number, port_of(ctx));
+    case.question.port = port_of(ctx);
     case::judge(&mut case, &address);
     if protocol_number != protocol::TCP {
         return without_connection(ctx, &case, &address);
@@ -74,6 +85,17 @@ fn connect<F: Family>(ctx: *mut bpf_sock_addr) -> i32 {
     }
     report(ctx, &case, &address, 0);
     if case.is_denied() { REFUSE } else { keep(ctx, &case, &address) }
+}
+
+/// A service has no endpoint to give: ECONNREFUSED at once, counted and reported.
+#[inline(always)]
+fn refuse<F: Family>(ctx: *mut bpf_sock_addr, case: &mut Case) -> i32 {
+    services::find_nobody::<F>(ctx, case);
+    let address = F::address(ctx);
+    report(ctx, case, &address, 0);
+    // SAFETY: the helper takes a number; without it the caller would see EPERM.
+    unsafe { bpf_set_retval(-ECONNREFUSED) };
+    REFUSE
 }
 
 #[inline(never)]
@@ -103,14 +125,22 @@ fn sendmsg<F: Family>(ctx: *mut bpf_sock_addr) -> i32 {
     let protocol_number = protocol_of(ctx);
     let Some((tables, depths)) = tables::current() else { return PASS };
     let subject = subject::of_task(&tables, depths).unwrap_or(Subject::NOBODY);
-    if tables.has_services() && services::send::<F>(ctx, &tables, &subject) == REFUSE {
-        return REFUSE;
-    }
-    if subject.workload == 0 {
+    if subject.workload == 0 && !tables.has_services() {
         return PASS;
     }
+    let mut case = Case::new(tables, subject, Direction::Egress, protocol_number, 0);
+    if case.tables.has_services() {
+        match services::send::<F>(ctx, &case) {
+            services::NOBODY => return refuse::<F>(ctx, &mut case),
+            services::REFUSE => return REFUSE,
+            _ => {}
+        }
+        if case.question.subject == 0 {
+            return PASS;
+        }
+    }
     let address = F::address(ctx);
-    let mut case = Case::new(tables, subject, Direction::Egress, protocol_number, port_of(ctx));
+    case.question.port = port_of(ctx);
     case::judge(&mut case, &address);
     without_connection(ctx, &case, &address)
 }

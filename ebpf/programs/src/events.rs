@@ -1,30 +1,17 @@
 //! Events into the ring buffer; one that finds no room is counted.
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_query};
 use windrose_abi::{ConnectionRow, DropReason, Event, EventKind, RefusalKey, Verdict};
 use windrose_engine::Outcome;
 
 use crate::account::{self, Count};
+use crate::case::{Case, Scene};
 use crate::{maps, memory};
 
-/// Who and what a refusal concerns.
-#[derive(Clone, Copy)]
-pub(crate) struct Attempt {
-    pub(crate) local: windrose_abi::Address,
-    pub(crate) peer: windrose_abi::Address,
-    pub(crate) local_port: u16,
-    pub(crate) peer_port: u16,
-    pub(crate) workload: u32,
-    pub(crate) identity: u32,
-    pub(crate) peer_workload: u32,
-    pub(crate) peer_identity: u32,
-    pub(crate) direction: u8,
-    pub(crate) protocol: u8,
-    pub(crate) generation: u64,
-    pub(crate) cookie: u64,
-    pub(crate) netns: u64,
-}
+/// Bytes of events that may wait when a repetition is reported: the agent reads every 10 ms, and
+/// when it is dead the room is for what is new.
+const MOST_WAITING_BYTES: u64 = 65_536;
 
 #[inline(always)]
 pub(crate) fn now() -> u64 {
@@ -50,39 +37,62 @@ fn emit(fill: impl FnOnce(*mut Event)) {
 
 /// Counts and reports a refusal; `kind` is refused, or audited if it only would have been.
 #[inline(never)]
-pub(crate) fn refused(kind: EventKind, attempt: &Attempt, outcome: &Outcome) {
-    let audited = matches!(kind, EventKind::Audited);
+pub(crate) fn refused(kind: EventKind, case: &Case, scene: &Scene, outcome: &Outcome) {
+    count(matches!(kind, EventKind::Audited), case, outcome);
+    emit_attempt(kind, case, scene, outcome);
+}
+
+#[inline(never)]
+fn count(is_audited: bool, case: &Case, outcome: &Outcome) {
     account::refusal(&RefusalKey {
-        workload: attempt.workload,
-        peer_workload: attempt.peer_workload,
+        workload: case.question.subject,
+        peer_workload: case.question.peer.workload,
         rule: outcome.rule,
-        direction: attempt.direction,
+        direction: case.question.direction as u8,
         reason: outcome.reason as u8,
-        audited: u8::from(audited),
-        protocol: attempt.protocol,
+        audited: u8::from(is_audited),
+        protocol: case.question.protocol,
     });
+}
+
+/// Reports a packet that is to be answered and is no new attempt. Such messages give way to those
+/// about new ones: none is written while others wait to be read.
+#[inline(never)]
+pub(crate) fn unanswered(case: &Case, scene: &Scene) {
+    let ring = core::ptr::from_ref(&maps::EVENTS).cast_mut().cast();
+    // SAFETY: the helper takes the map.
+    let waiting_bytes = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
+    if waiting_bytes < MOST_WAITING_BYTES {
+        emit_attempt(EventKind::Unanswered, case, scene, &case.decision.enforced);
+    }
+}
+
+#[inline(always)]
+fn emit_attempt(kind: EventKind, case: &Case, scene: &Scene, outcome: &Outcome) {
     emit(|event| {
         // SAFETY: `emit` passes a live event.
         let event = unsafe { &mut *event };
         event.time_ns = now();
-        event.generation = attempt.generation;
-        event.cookie = attempt.cookie;
-        event.netns = attempt.netns;
-        event.local = attempt.local;
-        event.peer = attempt.peer;
-        event.local_port = attempt.local_port;
-        event.peer_port = attempt.peer_port;
-        event.workload = attempt.workload;
-        event.identity = attempt.identity;
-        event.peer_workload = attempt.peer_workload;
-        event.peer_identity = attempt.peer_identity;
+        event.generation = case.tables.generation;
+        event.cookie = scene.cookie;
+        event.netns = scene.netns;
+        event.local = scene.local;
+        event.peer = scene.peer;
+        event.local_port = scene.local_port;
+        event.peer_port = scene.peer_port;
+        event.workload = case.question.subject;
+        event.identity = case.question.slot.identity;
+        event.peer_workload = case.question.peer.workload;
+        event.peer_identity = case.question.peer.identity;
         event.rule = outcome.rule;
         event.kind = kind as u8;
         event.verdict = outcome.verdict as u8;
         event.reason = outcome.reason as u8;
-        event.direction = attempt.direction;
+        event.direction = case.question.direction as u8;
         event.origin = outcome.origin as u8;
-        event.protocol = attempt.protocol;
+        event.protocol = case.question.protocol;
+        event.interface = scene.interface as u16;
+        event.transport_word = scene.transport_word;
     });
 }
 

@@ -2,33 +2,29 @@
 //! the other way round where a process asks who its peer is.
 
 use aya_ebpf::bindings::bpf_sock_addr;
-use aya_ebpf::helpers::generated::{
-    bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie, bpf_set_retval,
-};
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use windrose_abi::identity::{IDENTITY_HOST, IDENTITY_WORLD};
+use windrose_abi::identity::IDENTITY_HOST;
 use windrose_abi::services::ENDPOINTS_PER_ROW;
 use windrose_abi::{
-    Address, AffinityKey, AffinityRow, BalancedRow, ChoiceKey, ControlSlot, Direction, DropReason,
-    EndpointSlot, EventKind, Origin, ReplyKey, ReplyRow, ServiceKey, ServiceSlot, TableKey,
+    Address, AffinityKey, AffinityRow, BalancedRow, ChoiceKey, ControlSlot, DropReason, EndpointSlot, Origin,
+    ReplyKey, ReplyRow, ServiceKey, ServiceSlot, TableKey,
 };
 use windrose_engine::balance::{client, is_ready, pick};
-use windrose_engine::{Outcome, Services};
+use windrose_engine::{Decision, Outcome, Services};
 
 use crate::address::{Family, V4, V6, give, port_of, protocol_of, socket};
-use crate::events::Attempt;
-use crate::subject::Subject;
+use crate::case::Case;
 use crate::tables::KernelTables;
 use crate::{balanced, events, maps};
 
-const REFUSE: i32 = 0;
+pub(crate) const REFUSE: i32 = 0;
 const PASS: i32 = 1;
 /// There is no endpoint.
-const NOBODY: i32 = 2;
+pub(crate) const NOBODY: i32 = 2;
 /// The socket talks to several services.
 const SEVERAL: i32 = 3;
-const ECONNREFUSED: i32 = 111;
 const SECOND_NS: u64 = 1_000_000_000;
 const ROW: u32 = ENDPOINTS_PER_ROW as u32;
 
@@ -88,38 +84,27 @@ fn asked<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables) -> Option<As
     Some(Asked { key, slot })
 }
 
-/// At connect: a service's address in `ctx` becomes an endpoint's, and the socket remembers both.
+/// At sendmsg of a socket that is not connected, or that names another destination than its peer:
+/// it keeps to one endpoint of each service.
 #[inline(always)]
-pub(crate) fn connect<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: &Subject) -> i32 {
+pub(crate) fn send<F: Family>(ctx: *mut bpf_sock_addr, case: &Case) -> i32 {
     // One after the other, not one inside the other: their frames would not fit.
-    match give_peer::<F>(ctx, tables, who) {
-        NOBODY => refuse::<F>(ctx, tables, who),
+    match give_first::<F>(ctx, case) {
+        SEVERAL => give_another::<F>(ctx, case),
         other => other,
     }
 }
 
-/// At sendmsg of a socket that is not connected, or that names another destination than its peer:
-/// it keeps to one endpoint of each service.
-#[inline(always)]
-pub(crate) fn send<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: &Subject) -> i32 {
-    let mut verdict = give_first::<F>(ctx, tables, who);
-    if verdict == SEVERAL {
-        verdict = give_another::<F>(ctx, tables, who);
-    }
-    if verdict == NOBODY {
-        return refuse::<F>(ctx, tables, who);
-    }
-    verdict
-}
-
+/// At connect: a service's address in `ctx` becomes an endpoint's, and the socket remembers both.
 #[inline(never)]
-fn give_peer<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: &Subject) -> i32 {
+pub(crate) fn connect<F: Family>(ctx: *mut bpf_sock_addr, case: &Case) -> i32 {
+    let tables = &case.tables;
     let Some(sk) = socket(ctx) else { return PASS };
     let Some(asked) = asked::<F>(ctx, tables) else {
         balanced::forget(sk);
         return PASS;
     };
-    let endpoint = choose(ctx, tables, &asked, who.workload);
+    let endpoint = choose(ctx, tables, &asked, case.question.subject);
     let Some(slot) = tables.endpoint(endpoint) else { return NOBODY };
     let Some(row) = balanced::get_or_create(sk) else { return REFUSE };
     balanced::write(row, &asked, endpoint, &slot, BalancedRow::CONNECTED);
@@ -173,43 +158,27 @@ fn faithful(tables: &KernelTables, key: &AffinityKey, affinity_s: u32) -> u32 {
     }
 }
 
-/// Nobody is there: ECONNREFUSED at once, counted and reported.
+/// Decides a case in which a service has nobody to give, and counts it.
 #[inline(never)]
-fn refuse<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: &Subject) -> i32 {
-    let Some(asked) = asked::<F>(ctx, tables) else { return REFUSE };
+pub(crate) fn find_nobody<F: Family>(ctx: *mut bpf_sock_addr, case: &mut Case) {
+    let Some(asked) = asked::<F>(ctx, &case.tables) else { return };
     balanced::count_refused(asked.slot.service);
     let reason = if asked.slot.table == 0 && asked.slot.only == 0 {
         DropReason::NoEndpoint
     } else {
         DropReason::TornTables
     };
-    let attempt = Attempt {
-        local: Address::ZERO,
-        peer: asked.key.address,
-        local_port: 0,
-        peer_port: asked.key.port,
-        workload: who.workload,
-        identity: if who.workload == 0 { IDENTITY_HOST } else { who.slot.identity },
-        peer_workload: 0,
-        peer_identity: IDENTITY_WORLD,
-        direction: Direction::Egress as u8,
-        protocol: asked.key.protocol,
-        generation: tables.generation,
-        // SAFETY: the helpers take this program's context.
-        cookie: unsafe { bpf_get_socket_cookie(ctx.cast()) },
-        // SAFETY: as above.
-        netns: unsafe { bpf_get_netns_cookie(ctx.cast()) },
-    };
-    events::refused(EventKind::Refused, &attempt, &Outcome::deny(Origin::None, 0, reason));
-    // SAFETY: the helper takes a number; without it the caller would see EPERM.
-    unsafe { bpf_set_retval(-ECONNREFUSED) };
-    REFUSE
+    case.decision = Decision::plain(Outcome::deny(Origin::None, 0, reason));
+    if case.question.subject == 0 {
+        case.question.slot.identity = IDENTITY_HOST;
+    }
 }
 
 /// The first service that a socket talks to is remembered in its row, which dies with it; others in
 /// LRUs.
 #[inline(never)]
-fn give_first<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: &Subject) -> i32 {
+fn give_first<F: Family>(ctx: *mut bpf_sock_addr, case: &Case) -> i32 {
+    let tables = &case.tables;
     let Some(sk) = socket(ctx) else { return PASS };
     let Some(asked) = asked::<F>(ctx, tables) else {
         if let Some(row) = balanced::get(sk) {
@@ -218,27 +187,27 @@ fn give_first<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: &S
         return PASS;
     };
     let Some(row) = balanced::get_or_create(sk) else { return REFUSE };
-    if row.service == 0 || (row.service == asked.slot.service && row.flags & BalancedRow::CONNECTED == 0) {
-        if row.service != 0 && tables.endpoint(row.endpoint).is_some() {
-            if row.flags & BalancedRow::MORE != 0 {
-                expect_reply(ctx, &row.endpoint_address, row.endpoint_port, &asked.key);
-            }
-            give::<F>(ctx, &row.endpoint_address, row.endpoint_port);
-            return PASS;
-        }
-        let endpoint = choose(ctx, tables, &asked, who.workload);
+    if row.service != 0 && row.service != asked.slot.service {
+        row.flags |= BalancedRow::MORE;
+        return SEVERAL;
+    }
+    // A connected socket hears from its peer only, whatever becomes of that.
+    let is_free = row.flags & BalancedRow::CONNECTED == 0;
+    if row.service == 0 || is_free && tables.endpoint(row.endpoint).is_none() {
+        let endpoint = choose(ctx, tables, &asked, case.question.subject);
         let Some(slot) = tables.endpoint(endpoint) else { return NOBODY };
         balanced::write(row, &asked, endpoint, &slot, 0);
         balanced::count(asked.slot.service, endpoint);
-        give::<F>(ctx, &slot.address, slot.port);
-        return PASS;
+    } else if row.flags & BalancedRow::MORE != 0 {
+        expect_reply(ctx, &row.endpoint_address, row.endpoint_port, &asked.key);
     }
-    row.flags |= BalancedRow::MORE;
-    SEVERAL
+    give::<F>(ctx, &row.endpoint_address, row.endpoint_port);
+    PASS
 }
 
 #[inline(never)]
-fn give_another<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: &Subject) -> i32 {
+fn give_another<F: Family>(ctx: *mut bpf_sock_addr, case: &Case) -> i32 {
+    let tables = &case.tables;
     let Some(asked) = asked::<F>(ctx, tables) else { return PASS };
     // SAFETY: the helper takes this program's context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.cast()) };
@@ -251,7 +220,7 @@ fn give_another<F: Family>(ctx: *mut bpf_sock_addr, tables: &KernelTables, who: 
         give::<F>(ctx, &slot.address, slot.port);
         return PASS;
     }
-    let endpoint = choose(ctx, tables, &asked, who.workload);
+    let endpoint = choose(ctx, tables, &asked, case.question.subject);
     let Some(slot) = tables.endpoint(endpoint) else { return NOBODY };
     // An LRU makes room for itself.
     let _ = maps::CHOICES.insert(&choice, &endpoint, 0);

@@ -16,12 +16,11 @@ use windrose_engine::{Bytes, Kind, Packet, packet};
 
 use crate::account::{self, Count};
 use crate::case::{self, Case, Scene};
-use crate::events;
 use crate::flows::{self, Known};
 use crate::origins::{self, Source};
 use crate::subject::Subject;
 use crate::tables::KernelTables;
-use crate::{answers, connections, fragments, maps, subject, syns, tables};
+use crate::{answers, connections, fragments, maps, refusals, subject, syns, tables};
 
 pub(crate) const DROP: i32 = 0;
 pub(crate) const PASS: i32 = 1;
@@ -29,9 +28,6 @@ pub(crate) const PASS: i32 = 1;
 const NOBODY: i32 = 2;
 /// No verdict yet.
 const GO_ON: i32 = 3;
-
-/// A refused attempt that is repeated within this time is one attempt.
-const REPEATS_WITHIN_S: u64 = 64;
 
 /// `skb->protocol` of IPv4, as it stands in memory.
 const IPV4_TYPE: u32 = 0x0800_u16.to_be() as u32;
@@ -85,6 +81,18 @@ pub extern "C" fn parse_packet(skb: *mut __sk_buff, at: u32, parsed: *mut Packet
     }
 }
 
+/// Bytes 4 to 7 of the transport header, as they stand in memory; 0 if it is shorter.
+#[inline(never)]
+pub(crate) fn transport_word(skb: *mut __sk_buff, parsed: &Packet) -> u32 {
+    word_at(skb, u32::from(parsed.transport) + 4)
+}
+
+/// Four bytes as they stand in memory; 0 past the end.
+#[inline(always)]
+pub(crate) fn word_at(skb: *mut __sk_buff, at: u32) -> u32 {
+    SkbBytes(skb).read::<4>(at).map_or(0, u32::from_ne_bytes)
+}
+
 /// The packet whose IP header is at `at`.
 #[inline(always)]
 fn parse(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
@@ -102,8 +110,8 @@ pub fn packet_egress(ctx: SkBuffContext) -> i32 {
         None => PASS,
         Some(sk) if is_tcp(sk) => sent_by_tcp(skb, sk),
         // One after the other, not one inside the other: their frames would not fit.
-        Some(_) => match without_connection(skb, true) {
-            NOBODY => answers::answer(skb),
+        Some(sk) => match without_connection(skb, true) {
+            NOBODY => answers::answer(skb, sk),
             verdict => verdict,
         },
     }
@@ -186,7 +194,7 @@ fn received_by_tcp(skb: *mut __sk_buff, sk: *mut bpf_sock) -> i32 {
 /// The packet's full socket. The hook runs for no other (`BPF_CGROUP_RUN_PROG_INET_EGRESS` in
 /// include/linux/bpf-cgroup.h; ingress is called with the receiving socket).
 #[inline(always)]
-fn socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
+pub(crate) fn socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
     // SAFETY: the kernel passes a live context; a null socket is checked.
     let sk = unsafe { (*skb).__bindgen_anon_2.sk };
     if sk.is_null() {
@@ -233,16 +241,18 @@ fn of_connection(sk: *mut bpf_sock, tables: &KernelTables) -> i32 {
 
 /// What a packet tells of its scene.
 #[inline(always)]
-fn scene_of(skb: *mut __sk_buff, parsed: &Packet, sent: bool) -> Scene {
+pub(crate) fn scene_of(skb: *mut __sk_buff, parsed: &Packet, sent: bool) -> Scene {
     Scene {
         local: if sent { parsed.source } else { parsed.destination },
         peer: if sent { parsed.destination } else { parsed.source },
         local_port: if sent { parsed.source_port } else { parsed.destination_port },
         peer_port: if sent { parsed.destination_port } else { parsed.source_port },
+        transport_word: 0,
         // SAFETY: the helper takes this program's context.
         cookie: unsafe { bpf_get_socket_cookie(skb.cast()) },
         // SAFETY: as above.
         netns: unsafe { bpf_get_netns_cookie(skb.cast()) },
+        interface: 0,
     }
 }
 
@@ -258,50 +268,9 @@ fn judge(skb: *mut __sk_buff, case: &mut Case, parsed: &Packet) -> bool {
         }
     }
     if case.is_denied() || case.decision.would_be().is_some() {
-        report(skb, case, parsed);
+        refusals::report(skb, case, parsed);
     }
     !case.is_denied()
-}
-
-/// Counts a refused packet; reports its attempt unless it repeats a recent one.
-#[inline(never)]
-fn report(skb: *mut __sk_buff, case: &Case, parsed: &Packet) {
-    if case.is_denied() {
-        account::count(Count::DroppedPackets);
-    }
-    if is_repeated(skb, case, parsed) {
-        return;
-    }
-    let sent = matches!(case.question.direction, Direction::Egress);
-    case::report(case, &scene_of(skb, parsed, sent));
-}
-
-#[inline(never)]
-fn is_repeated(skb: *mut __sk_buff, case: &Case, parsed: &Packet) -> bool {
-    let key = OriginKey {
-        source: parsed.source,
-        destination: parsed.destination,
-        source_port: parsed.source_port,
-        destination_port: parsed.destination_port,
-        protocol: u32::from(parsed.protocol) | u32::from(case.question.direction as u8) << 8,
-        // SAFETY: the helper takes this program's context.
-        netns: unsafe { bpf_get_netns_cookie(skb.cast()) },
-    };
-    // Seconds and generation in one word. SYNs repeat after at most 64 s.
-    let now = events::now() / 1_000_000_000;
-    let generation = case.tables.generation << 32;
-    if let Some(seen) = maps::RECENT_REFUSALS.get_ptr_mut(&key) {
-        // SAFETY: a live entry; a stale value repeats an event.
-        let last = unsafe { *seen };
-        // SAFETY: as above.
-        unsafe { *seen = generation | now };
-        if last >> 32 == generation >> 32 && now - (last & 0xffff_ffff) <= REPEATS_WITHIN_S {
-            return true;
-        }
-        return false;
-    }
-    let _ = maps::RECENT_REFUSALS.insert(&key, generation | now, 0);
-    false
 }
 
 /// A drop that is no policy's: counted with its reason.
@@ -402,10 +371,10 @@ fn keep(skb: *mut __sk_buff, row: &mut ConnectionRow, case: &Case, parsed: &Pack
 }
 
 /// A packet for a listener: a SYN is decided; whatever else comes belongs to a handshake whose SYN
-/// was (a SYN cookie proves it), and the connection is decided again when it is established.
+/// was, or was answered by the edge, and the connection is decided again when it is established.
 #[inline(never)]
 fn accepting(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, depths: u64) -> i32 {
-    if ends_handshake(skb) {
+    if ends_handshake(skb) && connections::get(sk).is_some() {
         return PASS;
     }
     let mut case = Case::new(*tables, Subject::NOBODY, Direction::Ingress, protocol::TCP, 0);
@@ -414,8 +383,13 @@ fn accepting(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, dept
         GO_ON => {}
         verdict => return verdict,
     }
-    if parsed.tcp_flags & (TCP_SYN | TCP_ACK) != TCP_SYN {
-        return PASS;
+    match parsed.tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK) {
+        TCP_SYN => {}
+        // The end of a handshake that may be the first thing this listener sees: the edge has
+        // answered its SYN with a cookie (`edge_cookie.rs`). Without a row of the listener its
+        // child would have none, and nobody would decide it.
+        TCP_ACK if connections::get(sk).is_none() => {}
+        _ => return PASS,
     }
     if !judge(skb, &mut case, &parsed) {
         return DROP;

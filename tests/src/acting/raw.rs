@@ -44,6 +44,7 @@ pub(super) fn send_packet(to: SocketAddr, packet: &[u8]) -> Done {
     /// `IPPROTO_RAW`: the header is the sender's, in both families (raw(7), RFC 3542 section 3).
     const RAW: u8 = 255;
     let socket = open(to.is_ipv6(), RAW)?;
+    socket.set_broadcast(true)?;
     socket.send_to(packet, &without_port(to)).map(|size| size as u64)
 }
 

@@ -34,7 +34,8 @@ fn lasting_connections_are_spread_by_load() -> Result<()> {
     for (server, got) in (1..).zip(&got) {
         let labels = [("service", "front"), ("port", "80"), ("endpoint", &*format!("cart-{server}"))];
         let live = metrics.sum("windrose_endpoint_connections_active", &labels);
-        ensure!((live - *got as f64).abs() < 0.5, "{}", metrics.lines("windrose_endpoint"));
+        let got = f64::from(u32::try_from(*got)?);
+        ensure!((live - got).abs() < 0.5, "{}", metrics.lines("windrose_endpoint"));
     }
     Ok(())
 }
@@ -136,7 +137,7 @@ fn a_client_with_affinity_stays_for_a_while() -> Result<()> {
     let home = got.iter().position(|count| *count == 12).unwrap_or_default();
     // When it has been away for longer, it may get another.
     let mut last = Instant::now();
-    wait::until_true("affinity to end", Duration::from_secs(60), || {
+    wait::until_true("affinity to end", Duration::from_mins(1), || {
         if last.elapsed() <= Duration::from_millis(SECONDS * 1000 + 100) {
             return Ok(false);
         }

@@ -7,7 +7,9 @@ use std::time::Instant;
 use tokio::sync::watch;
 use windrose_datapath::Datapath;
 
+use crate::answers;
 use crate::config::Config;
+use crate::edge::Guard;
 use crate::enforce::Trigger;
 use crate::flow_log::FlowLog;
 use crate::metrics::Floor;
@@ -19,12 +21,16 @@ pub(crate) struct Agent {
     /// Blocking calls of some milliseconds: taken by threads and blocking tasks only, never across
     /// an await.
     datapath: Mutex<Datapath>,
+    /// The edge, where one is configured.
+    pub(crate) edge: Option<Arc<Guard>>,
     published: watch::Sender<Arc<Snapshot>>,
     triggers: SyncSender<Trigger>,
     /// Recent events and who follows them.
     pub(crate) flow_log: FlowLog,
     /// What the last scrape showed of counters that must not go back.
     pub(crate) floor: Mutex<Floor>,
+    /// What became of refused packets that are to be answered.
+    pub(crate) answers: Arc<answers::Tally>,
     /// How the agent runs.
     pub(crate) config: Config,
     /// When it started.
@@ -33,9 +39,15 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// An agent that has published nothing.
-    pub(crate) fn new(datapath: Datapath, config: Config, triggers: SyncSender<Trigger>) -> Self {
+    pub(crate) fn new(
+        datapath: Datapath,
+        edge: Option<Arc<Guard>>,
+        config: Config,
+        triggers: SyncSender<Trigger>,
+    ) -> Self {
         Self {
             datapath: Mutex::new(datapath),
+            edge,
             published: watch::Sender::new(Arc::new(Snapshot {
                 not_ready: Some("no policy is enforced yet".to_owned()),
                 ..Snapshot::default()
@@ -43,6 +55,7 @@ impl Agent {
             triggers,
             flow_log: FlowLog::new(),
             floor: Mutex::default(),
+            answers: Arc::default(),
             config,
             started: Instant::now(),
         }

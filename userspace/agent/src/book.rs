@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use windrose_policy::decision::RuleRef;
-use windrose_policy::model::{Direction, Model, ObjectName, Protocol};
+use windrose_policy::model::{Direction, ObjectName, Protocol};
 use windrose_policy::place::Place;
 use windrose_policy::tables::{Compiler, EndpointRef, IdentityName, ServiceRef};
 
@@ -97,30 +97,6 @@ pub(crate) const fn direction_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
-    }
-}
-
-/// Where a rule, or the policy of an isolation, is written.
-pub(crate) fn place_of<'m>(model: &'m Model, rule: &RuleRef) -> Option<&'m Place> {
-    match rule {
-        RuleRef::Open | RuleRef::Itself | RuleRef::Host | RuleRef::Audit => None,
-        RuleRef::Isolated { policy, .. } => model.network_policies.get(policy).map(|policy| &policy.place),
-        RuleRef::Network { policy, direction, index } => {
-            let policy = model.network_policies.get(policy)?;
-            let rules = match direction {
-                Direction::Ingress => policy.ingress.as_ref(),
-                Direction::Egress => policy.egress.as_ref(),
-            };
-            rules?.get(usize::try_from(*index).ok()?).map(|rule| &rule.place)
-        }
-        RuleRef::Cluster { policy, direction, index } => {
-            let policy = model.cluster_policies.get(policy)?;
-            let rules = match direction {
-                Direction::Ingress => &policy.ingress,
-                Direction::Egress => &policy.egress,
-            };
-            rules.get(usize::try_from(*index).ok()?).map(|rule| &rule.place)
-        }
     }
 }
 

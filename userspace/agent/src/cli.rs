@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::RefusedIngress;
 pub(crate) use crate::demo::DemoArgs;
+pub(crate) use crate::edge::EdgeArgs;
 
 /// Where the agent answers unless told otherwise.
 pub(crate) const DEFAULT_ADMIN: &str = "127.0.0.1:9901";
@@ -55,6 +57,12 @@ Without --policy the running agent is asked, which knows the addresses of its ho
     Connections(ConnectionsArgs),
     /// Show recent events: connections opened, closed, refused, ended late, audited
     Flows(FlowsArgs),
+    /// Deny sources at the edge, before the network stack, and show what is denied
+    #[command(long_about = "Deny sources at the edge, before the network stack, and show what is denied.
+
+The edge is where the agent's configuration names interfaces. What is added here is in the kernel at \
+once, and outlives the agent.")]
+    Edge(EdgeArgs),
     /// End enforcement: remove every program and map from the kernel
     #[command(long_about = "End enforcement: remove every program and map from the kernel.
 
@@ -79,6 +87,9 @@ pub(crate) struct RunArgs {
     /// Report what would be refused and let it pass
     #[arg(long)]
     pub(crate) audit: bool,
+    /// How to answer a connection or datagram that a workload may not accept [default: drop]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) refused_ingress: Option<RefusedIngress>,
     /// Name of the folder of pins below the BPF file system
     #[arg(long, value_name = "NAME", default_value = "windrose", hide = true)]
     pub(crate) pins: String,
@@ -240,7 +251,22 @@ mod tests {
         let mut said = cli.render_long_help().to_string();
         for command in cli.get_subcommands_mut().filter(|command| command.get_name() != "help") {
             let help = command.render_long_help();
-            said.extend(["\n=== windrose ", command.get_name(), " --help\n\n", &help.to_string()]);
+            let name = command.get_name().to_owned();
+            said.extend(["\n=== windrose ", &name, " --help\n\n", &help.to_string()]);
+            for command in command
+                .get_subcommands_mut()
+                .filter(|command| command.get_name() != "help" && !command.is_hide_set())
+            {
+                let help = command.render_long_help();
+                said.extend([
+                    "\n=== windrose ",
+                    &name,
+                    " ",
+                    command.get_name(),
+                    " --help\n\n",
+                    &help.to_string(),
+                ]);
+            }
         }
         crate::output::golden::assert("help.txt", &said);
     }

@@ -5,17 +5,27 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use windrose_datapath::Capacities;
+use clap::ValueEnum;
+use windrose_datapath::{Capacities, Manner};
 use windrose_policy::fault::{Fault, Severity};
 use windrose_policy::place::Place;
 use windrose_policy::settings::{self, Setting};
 use windrose_policy::source::Source;
 
 use crate::cli::{DEFAULT_ADMIN, parse_admin};
+use crate::edge::{self, EdgeChoices};
 
-/// Every key there is.
-const KEYS: &[&str] =
-    &["admin", "audit", "capacities.*", "flow_idle_seconds", "statistics", "log.level", "log.format"];
+/// Every key there is, but for those of the edge.
+const KEYS: &[&str] = &[
+    "admin",
+    "audit",
+    "capacities.*",
+    "flow_idle_seconds",
+    "refused_ingress",
+    "statistics",
+    "log.level",
+    "log.format",
+];
 
 /// A larger file is no configuration.
 const FILE_BYTES: u64 = 1 << 20;
@@ -34,10 +44,46 @@ pub(crate) struct Config {
     /// `flow_idle_seconds`: how long a UDP, SCTP or ICMP flow without traffic is remembered, 1 to
     /// 86,400; 60.
     pub(crate) flow_idle: Duration,
+    /// `refused_ingress`: how refused ingress is answered; drop.
+    pub(crate) refused_ingress: RefusedIngress,
     /// `statistics`: have the kernel count runs and run time of programs, about 75 ns a run; false.
     pub(crate) statistics: bool,
     /// `log`: what is logged and how.
     pub(crate) log: Log,
+    /// `edge`: what is dropped at interfaces; nothing.
+    pub(crate) edge: EdgeChoices,
+}
+
+/// How ingress that policy refuses is answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RefusedIngress {
+    /// Not at all
+    #[default]
+    Drop,
+    /// As if nobody listened: TCP by a reset, UDP by ICMP port unreachable
+    Reset,
+    /// By ICMP administratively prohibited
+    Unreachable,
+}
+
+impl RefusedIngress {
+    /// The manner of the answers; `None` if there are none.
+    pub(crate) const fn manner(self) -> Option<Manner> {
+        match self {
+            Self::Drop => None,
+            Self::Reset => Some(Manner::Reset),
+            Self::Unreachable => Some(Manner::Unreachable),
+        }
+    }
+
+    /// As it is written.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Reset => "reset",
+            Self::Unreachable => "unreachable",
+        }
+    }
 }
 
 /// Logging.
@@ -66,8 +112,10 @@ impl Default for Config {
             audit: false,
             capacities: Capacities::default(),
             flow_idle: Duration::from_mins(1),
+            refused_ingress: RefusedIngress::Drop,
             statistics: false,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
+            edge: EdgeChoices::default(),
         }
     }
 }
@@ -87,17 +135,25 @@ impl Config {
             return Err(whole(format!("{length} bytes are no configuration: the most is {FILE_BYTES}")));
         }
         let text = fs::read_to_string(path).map_err(|error| whole(format!("cannot read it: {error}")))?;
-        Self::parse(&Source { name, text })
+        Self::parse(&Source { name, text }, path.parent().unwrap_or(Path::new("")))
     }
 
-    fn parse(source: &Source) -> Result<Self, Vec<Fault>> {
+    /// `folder` is that of the file: paths in it are from there.
+    fn parse(source: &Source, folder: &Path) -> Result<Self, Vec<Fault>> {
         let mut config = Self::default();
         let mut faults = Vec::new();
-        for setting in settings::read(source, KEYS)? {
-            if let Err(message) = config.set(&setting) {
+        for setting in settings::read(source, &[KEYS, edge::KEYS].concat())? {
+            let set = if setting.key.starts_with("edge.") {
+                config.edge.set(&setting, folder)
+            } else {
+                config.set(&setting)
+            };
+            if let Err(message) = set {
                 faults.push(fault(setting.place, message));
             }
         }
+        faults.extend(config.edge.faults().into_iter().map(|(place, message)| fault(place, message)));
+        faults.sort_by(|a, b| a.place.cmp(&b.place));
         if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 
@@ -111,6 +167,10 @@ impl Config {
                 Ok(seconds @ 1..=86_400) => self.flow_idle = Duration::from_secs(seconds),
                 _ => return Err(format!("{key} is `{text}`; it must be a whole number from 1 to 86400")),
             },
+            "refused_ingress" => {
+                self.refused_ingress = RefusedIngress::from_str(text, false)
+                    .map_err(|_| format!("{key} is `{text}`; it must be `drop`, `reset` or `unreachable`"))?;
+            }
             "log.level" => self.log.level.clone_from(text),
             "log.format" => {
                 self.log.format = match text.as_str() {
@@ -149,17 +209,19 @@ mod tests {
 
     fn parse(text: &str) -> Result<Config, Vec<String>> {
         let source = Source { name: "agent.yaml".to_owned(), text: text.to_owned() };
-        Config::parse(&source).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+        Config::parse(&source, Path::new(""))
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 
     #[test]
     fn every_key_is_read() {
         let text = "admin: '[::1]:1'\naudit: true\nstatistics: true\nflow_idle_seconds: 5\n\
-                    capacities: {rules: 10}\nlog: {level: debug, format: json}\n";
+                    refused_ingress: reset\ncapacities: {rules: 10}\nlog: {level: debug, format: json}\n";
         let config = parse(text).unwrap();
         assert_eq!(config.admin.to_string(), "[::1]:1");
         assert!(config.audit && config.statistics);
         assert_eq!(config.flow_idle, Duration::from_secs(5));
+        assert_eq!(config.refused_ingress, RefusedIngress::Reset);
         assert_eq!(config.capacities.of("RULES"), 10);
         assert_eq!(config.log, Log { level: "debug".to_owned(), format: LogFormat::Json });
     }
@@ -171,14 +233,19 @@ mod tests {
 
     #[test]
     fn every_fault_is_named_with_its_place() {
-        let faults = parse("admin: here\naudit: yes\ncapacities: {rulez: 1, flows: 0}\n").unwrap_err();
-        assert_eq!(faults.len(), 4, "{faults:?}");
+        let text = "admin: here\naudit: yes\ncapacities: {rulez: 1, flows: 0}\nrefused_ingress: deny\n";
+        let faults = parse(text).unwrap_err();
+        assert_eq!(faults.len(), 5, "{faults:?}");
         assert!(
             faults[0].starts_with("agent.yaml:1:8: admin is `here`: it must be an IP address and a port")
         );
         assert_eq!(faults[1], "agent.yaml:2:8: audit is `yes`; it must be `true` or `false`");
         assert!(faults[2].starts_with("agent.yaml:3:21: no map `rulez`; there are"), "{}", faults[2]);
         assert!(faults[3].starts_with("agent.yaml:3:31: capacity of flows is 0"), "{}", faults[3]);
+        assert_eq!(
+            faults[4],
+            "agent.yaml:4:18: refused_ingress is `deny`; it must be `drop`, `reset` or `unreachable`"
+        );
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Enforcer {
                 }
                 Trigger::Hosts(addresses) => {
                     tracing::info!(?addresses, "the addresses of this host have changed");
-                    let read = self.policy.with_hosts(addresses);
+                    let read = self.policy.with_hosts(addresses, self.generation());
                     self.enforce(read);
                 }
                 Trigger::Stop => return,
@@ -147,8 +147,13 @@ impl Enforcer {
         }
     }
 
+    /// Of the policy in force.
+    fn generation(&self) -> u64 {
+        self.agent.datapath().generation()
+    }
+
     fn reload(&mut self) -> Reload {
-        let read = self.policy.read();
+        let read = self.policy.read(self.generation());
         self.enforce(read)
     }
 
@@ -211,6 +216,10 @@ impl Enforcer {
             rules = counts.rules,
             changes = applied.changes,
             compile_ms = millis(read.took),
+            verify_ms = millis(read.verify),
+            witnesses = read.verified.witnesses,
+            classes = read.verified.classes,
+            verified_whole = read.verified.complete,
             apply_ms = millis(applied.took),
             ended_connections = ended,
             warnings = read.warnings.len(),
@@ -221,6 +230,7 @@ impl Enforcer {
             ok: true,
             faults: read.warnings,
             compile_ms: millis(read.took),
+            verify_ms: millis(read.verify),
             apply_ms: millis(applied.took),
             ended_connections: *ended,
         };
@@ -234,7 +244,9 @@ impl Enforcer {
             last_reload: Some(reload.clone()),
             reloads: before.reloads + 1,
             reload_failures: before.reload_failures,
+            verified: Some(read.verified),
             compile: read.took,
+            verify: read.verify,
             apply: applied.took,
         });
         reload
@@ -242,7 +254,7 @@ impl Enforcer {
 
     fn failed(&self, at: String, refused: Refused) -> Reload {
         let before = self.agent.snapshot();
-        let generation = self.agent.datapath().generation();
+        let generation = self.generation();
         // With no policy in force the agent does not start, and says why at its end.
         if generation != 0 {
             for fault in &refused.faults {
@@ -264,6 +276,7 @@ impl Enforcer {
             ok: false,
             faults: refused.faults,
             compile_ms: 0,
+            verify_ms: 0,
             apply_ms: 0,
             ended_connections: 0,
         };

@@ -8,14 +8,17 @@ use clap::Parser as _;
 
 mod admin;
 mod agent;
+mod answers;
 mod book;
 mod check;
 mod cli;
 mod client;
 mod clock;
+mod compile;
 mod config;
 mod demo;
 mod detach;
+mod edge;
 mod enforce;
 mod events;
 mod explain;
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Status(args) => show::status(&args),
         Command::Connections(args) => show::connections(&args),
         Command::Flows(args) => show::flows(&args),
+        Command::Edge(args) => edge::run(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Demo(args) => demo::run(args),
     };

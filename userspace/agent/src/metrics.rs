@@ -5,12 +5,14 @@ use std::fmt;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use windrose_datapath::{Counts, DatapathError, MapFill, ProgramStatus};
+use windrose_datapath::{Counting, Counts, DatapathError, MapFill, ProgramStatus};
 
 use crate::agent::Agent;
+use crate::edge::EdgeSample;
 use crate::snapshot::Snapshot;
 
 mod classic;
+mod edge;
 mod edges;
 mod exposition;
 mod families;
@@ -36,6 +38,9 @@ pub(crate) struct Sample {
     counts: Counts,
     maps: Vec<MapFill>,
     programs: Vec<ProgramStatus>,
+    answers: [(&'static str, u64); 2],
+    suppressed_answers: [(&'static str, u64); 3],
+    edge: Option<EdgeSample>,
     events: u64,
     follower_events_lost: u64,
 }
@@ -49,7 +54,13 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     let (connections, flows) = (datapath.connections()?, datapath.flows()?);
     let refusals = datapath.refusals()?;
     let (totals, loads) = (datapath.service_totals()?, datapath.endpoint_loads()?);
-    let (counts, maps, programs) = (datapath.counts()?, datapath.map_fill()?, datapath.programs()?);
+    let (counts, mut maps, mut programs) =
+        (datapath.counts()?, datapath.map_fill(Counting::Known)?, datapath.programs()?);
+    let edge = agent.edge.as_ref().map(|edge| edge.sample()).transpose()?;
+    if let Some(edge) = &edge {
+        maps.extend_from_slice(&edge.maps);
+        programs.push(edge.program.clone());
+    }
     let generation = datapath.generation();
     drop(datapath);
     let snapshot = Snapshot { generation, ..Snapshot::clone(&agent.snapshot()) };
@@ -63,6 +74,9 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
         counts,
         maps,
         programs,
+        answers: agent.answers.sent(),
+        suppressed_answers: agent.answers.suppressed(),
+        edge,
         events: agent.flow_log.seen(),
         follower_events_lost: agent.flow_log.lost(),
     })

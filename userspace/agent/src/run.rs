@@ -15,14 +15,16 @@ use windrose_datapath::{Datapath, Machine, Pins};
 use windrose_policy::tables::Settings;
 
 use crate::agent::Agent;
+use crate::answers::Sender;
 use crate::cli::RunArgs;
 use crate::config::Config;
+use crate::edge::{Guard, Keeper};
 use crate::enforce::{Enforcer, Policy, Trigger, notify};
 use crate::events::Reader;
 use crate::housekeeping::{self, Ended};
 use crate::refused::Refused;
 use crate::watch::Watch;
-use crate::{admin, hosts, logging};
+use crate::{admin, answers, hosts, logging};
 
 /// Triggers that wait for the enforcer; more of them would ask for the same again.
 const TRIGGERS: usize = 64;
@@ -42,20 +44,35 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let pins = Pins::below(&machine.bpffs, &args.pins);
     let has_pins = pins.exist();
 
-    let settings = Settings { audit_all: config.audit, host_addresses: hosts::addresses()? };
+    let answers = config.refused_ingress.manner();
+    let settings =
+        Settings { audit_all: config.audit, answers: answers.is_some(), host_addresses: hosts::addresses()? };
     let mut policy = Policy::new(args.policy, settings);
-    let read = match policy.read() {
-        Err(refused) if !has_pins => return Err(refused.into()),
-        read => read,
-    };
+    // Without pins a fault ends the start before anything is loaded.
+    let early = if has_pins { None } else { Some(policy.read(0)?) };
 
     let mut datapath = Datapath::open(machine, pins.clone(), config.capacities.clone())
         .context("cannot open the data path; nothing is attached")?;
+    let read = if let Some(read) = early {
+        Ok(read)
+    } else {
+        match datapath.pinned_tables() {
+            Ok(pinned) => policy.take_over(&pinned),
+            Err(error) => tracing::warn!(error = error.with_causes(), "cannot read the pinned tables"),
+        }
+        policy.read(datapath.generation())
+    };
+    let edge = Guard::open(&pins, &config.capacities, &config.edge).inspect_err(|_| {
+        if !has_pins {
+            // They enforce nothing yet.
+            let _ = pins.remove();
+        }
+    })?;
     let statistics = config.statistics.then(Datapath::enable_statistics).transpose();
     let (triggers, waiting) = sync_channel(TRIGGERS);
     datapath.set_flow_idle(config.flow_idle);
     let ring = datapath.take_events().context("the ring buffer of events cannot be read")?;
-    let agent = Arc::new(Agent::new(datapath, config, triggers));
+    let agent = Arc::new(Agent::new(datapath, edge, config, triggers));
     let watch = {
         let agent = Arc::clone(&agent);
         Watch::start(policy.paths(), move || {
@@ -70,6 +87,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         pins.remove().context("cannot remove what was pinned")?;
         return Err(Refused { what: "policy", faults: reload.faults }.into());
     }
+    let keeper = agent.edge.clone().map(Keeper::start).transpose()?;
     // Held as long as the agent lives: statistics are on while it is open.
     let _statistics = statistics.context("cannot turn the kernel's run-time statistics on")?;
 
@@ -87,15 +105,20 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
             enforcer.run(&waiting);
         })
         .context("cannot start the enforcer")?;
-    let reader = Reader::start(ring, Arc::clone(&agent))?;
+    let answers = answers.map(|manner| answers::start(manner, Arc::clone(&agent.answers))).transpose()?;
+    let (desk, sender) = answers.unzip();
+    let reader = Reader::start(ring, Arc::clone(&agent), desk)?;
     let served = serve(&runtime, &agent, listener, &pins, enforcer_ended);
     // Order: nothing new is accepted (above), then the last policy is finished, then events are
-    // left to the next agent, then blocking calls end. Programs, links and maps stay.
+    // left to the next agent, then what they asked for is answered, then blocking calls end.
+    // Programs, links and maps stay.
     let _ = agent.stop();
     thread.join().map_err(|_| anyhow!("the enforcer has panicked"))?;
     let read = reader.stop();
+    let answered = sender.map_or(Ok(()), Sender::join);
+    let kept = keeper.map_or(Ok(()), Keeper::stop);
     runtime.shutdown_timeout(GRACE);
-    served.and(read)
+    served.and(read).and(answered).and(kept)
 }
 
 fn configure(args: &RunArgs) -> Result<Config> {
@@ -105,6 +128,9 @@ fn configure(args: &RunArgs) -> Result<Config> {
     };
     if let Some(admin) = args.admin {
         config.admin = admin;
+    }
+    if let Some(refused_ingress) = args.refused_ingress {
+        config.refused_ingress = refused_ingress;
     }
     config.audit |= args.audit;
     Ok(config)
@@ -186,6 +212,9 @@ impl Signals {
             tokio::select! {
                 _ = self.hangup.recv() => {
                     agent.trigger(Trigger::Signal);
+                    if let Some(edge) = &agent.edge {
+                        edge.read_lists();
+                    }
                 }
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,

@@ -1,9 +1,11 @@
 //! `/status`: what the agent enforces, as JSON.
 
 use serde::{Deserialize, Serialize};
-use windrose_datapath::{DatapathError, abi};
+use windrose_datapath::{Counting, DatapathError, abi};
 
 use crate::agent::Agent;
+use crate::compile::VerifiedView;
+use crate::edge::EdgeView;
 use crate::snapshot::{Counts, Reload};
 
 /// What the data path needs of the kernel, and has when it is open: it refuses to load without.
@@ -20,6 +22,12 @@ const FEATURES: &[&str] = &[
     "sock_destroy of inet_diag",
     "tcp iterator",
 ];
+
+/// What could be faster and is not used, on any kernel so far, each with the reason.
+const UNUSED: &[(&str, &str)] = &[(
+    "local redirect (sk_msg)",
+    "programs can tell: splice(2) does not find redirected bytes, a blocked recv(2) ends with EAGAIN (ADR 10)",
+)];
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +49,8 @@ pub(crate) struct Status {
     pub(crate) adopted: bool,
     /// Whether the whole agent is in audit.
     pub(crate) audit: bool,
+    /// How refused ingress is answered: `drop`, `reset` or `unreachable`.
+    pub(crate) refused_ingress: String,
     /// Whether the kernel's run-time statistics are on.
     pub(crate) statistics: bool,
     /// How many of what.
@@ -51,6 +61,10 @@ pub(crate) struct Status {
     pub(crate) programs: Vec<ProgramView>,
     /// The running kernel and what is used of it.
     pub(crate) kernel: Kernel,
+    /// The edge; absent where none is configured.
+    pub(crate) edge: Option<EdgeView>,
+    /// How much of the tables in force was verified.
+    pub(crate) verified: Option<VerifiedView>,
     /// The last time that policy was read.
     pub(crate) last_reload: Option<Reload>,
     /// Times that policy was put in force.
@@ -86,6 +100,14 @@ pub(crate) struct ProgramView {
 pub(crate) struct Kernel {
     pub(crate) release: String,
     pub(crate) features: Vec<String>,
+    pub(crate) unused: Vec<Unused>,
+}
+
+/// What is not used of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unused {
+    pub(crate) feature: String,
+    pub(crate) why: String,
 }
 
 /// What found no room.
@@ -109,13 +131,27 @@ pub(crate) struct Lost {
     pub(crate) dropped_packets: u64,
 }
 
+/// What is not used of any kernel.
+pub(crate) fn unused() -> Vec<Unused> {
+    UNUSED
+        .iter()
+        .map(|(feature, why)| Unused { feature: (*feature).to_owned(), why: (*why).to_owned() })
+        .collect()
+}
+
 /// Asks the kernel; blocks for some milliseconds.
 pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
     let snapshot = agent.snapshot();
     let datapath = agent.datapath();
     let counts = datapath.counts()?;
-    let maps = datapath.map_fill()?.into_iter();
-    let programs = datapath.programs()?.into_iter();
+    let edge = agent.edge.as_ref().map(|edge| edge.sample()).transpose()?;
+    let (mut maps, mut programs) = (datapath.map_fill(Counting::Keys)?, datapath.programs()?);
+    let edge = edge.map(|edge| {
+        maps.extend(edge.maps);
+        programs.push(edge.program);
+        edge.view
+    });
+    let (maps, programs) = (maps.into_iter(), programs.into_iter());
     Ok(Status {
         generation: datapath.generation(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -125,6 +161,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
         uptime_seconds: agent.started.elapsed().as_secs(),
         adopted: datapath.is_adopted(),
         audit: agent.config.audit,
+        refused_ingress: agent.config.refused_ingress.as_str().to_owned(),
         statistics: agent.config.statistics,
         counts: snapshot.counts,
         maps: maps
@@ -145,7 +182,10 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
                 .trim()
                 .to_owned(),
             features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
+            unused: unused(),
         },
+        edge,
+        verified: snapshot.verified,
         last_reload: snapshot.last_reload.clone(),
         reloads: snapshot.reloads,
         reload_failures: snapshot.reload_failures,

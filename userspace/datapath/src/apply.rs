@@ -12,7 +12,7 @@ use windrose_abi::{
     PortRow, PrefixKey, PrefixRow, PrefixSlot, RuleRow, RuleSetRow, ServiceRow, TableKey, TableRow,
     WorkloadRow, slot,
 };
-use windrose_policy::tables::{Change, Changes, Tables};
+use windrose_policy::tables::{Change, Changes, Tables, peer_list_row, policy_set_row};
 
 use crate::datapath::Datapath;
 use crate::error::{DatapathError, Overflow};
@@ -57,6 +57,42 @@ slotted! {
     CgroupRow, u32, workloads;
 }
 
+/// The room that a policy needs in one map.
+struct Need {
+    map: &'static str,
+    /// Its rows.
+    rows: usize,
+    /// Rows of the policy before it, which stay until the flip.
+    gone: usize,
+}
+
+fn needs(changes: &Changes, tables: &Tables) -> [Need; 13] {
+    fn gone<K, V>(changes: &[Change<K, V>]) -> usize {
+        changes.iter().filter(|(_, _, after)| after.is_none()).count()
+    }
+    let gone_tables = changes.balance_tables.iter().filter(|(_, _, after)| after.is_none());
+    let gone_tables = gone_tables.filter_map(|(_, before, _)| before.as_ref()).map(table_rows).sum();
+    let rows = |lists: &HashMap<u32, Arc<[u32]>>, per_row: usize| {
+        lists.len() + lists.values().map(|list| list.len().saturating_sub(1) / per_row).sum::<usize>()
+    };
+    [
+        ("CGROUPS", tables.cgroups.len(), gone(&changes.cgroups)),
+        ("CGROUP_PATHS", tables.cgroups.len(), gone(&changes.cgroups)),
+        ("WORKLOADS", tables.workloads.len(), gone(&changes.workloads)),
+        ("ADDRESSES", tables.addresses.len(), gone(&changes.addresses)),
+        ("PREFIXES", tables.prefixes.len(), gone(&changes.prefixes)),
+        ("PEER_LISTS", 1 + rows(&tables.peer_lists, GROUPS_PER_ROW), gone(&changes.peer_lists)),
+        ("POLICY_SETS", rows(&tables.policy_sets, SETS_PER_ROW), gone(&changes.policy_sets)),
+        ("RULE_SETS", tables.rule_sets.len(), gone(&changes.rule_sets)),
+        ("RULES", tables.rules.len(), gone(&changes.rules)),
+        ("PORT_NAMES", tables.port_names.len(), gone(&changes.port_names)),
+        ("SERVICES", tables.services.len(), gone(&changes.services)),
+        ("ENDPOINTS", tables.endpoints.len(), gone(&changes.endpoints)),
+        ("BALANCE_TABLES", tables.balance_tables.values().map(table_rows).sum(), gone_tables),
+    ]
+    .map(|(map, rows, gone)| Need { map, rows, gone })
+}
+
 impl Datapath {
     /// Puts `tables` in force, which differ from what is in force by `changes`. A decision sees all
     /// of the old policy or all of the new one. On an error before the flip the old one stays.
@@ -66,10 +102,12 @@ impl Datapath {
     /// [`DatapathError::DoesNotFit`] with the numbers, before anything is written.
     pub fn apply(&mut self, changes: &Changes, tables: &Tables) -> Result<Applied, DatapathError> {
         let began = Instant::now();
-        self.check_room(changes, tables)?;
+        let needs = needs(changes, tables);
+        self.check_room(&needs)?;
         let old = self.control.generation();
         let new = old + 1;
         if changes.is_empty() && old != 0 {
+            self.remember_rows(&needs);
             return Ok(Applied { generation: old, changes: 0, took: began.elapsed() });
         }
         self.write(changes, new)?;
@@ -79,40 +117,26 @@ impl Datapath {
         sys::wait_for_programs().map_err(DatapathError::call("waiting for running programs"))?;
         self.control.write_slot(old, settings);
         self.sweep(changes)?;
+        self.remember_rows(&needs);
         Ok(Applied { generation: new, changes: changes.len(), took: began.elapsed() })
     }
 
-    fn check_room(&self, changes: &Changes, tables: &Tables) -> Result<(), DatapathError> {
-        fn gone<K, V>(changes: &[Change<K, V>]) -> usize {
-            changes.iter().filter(|(_, _, after)| after.is_none()).count()
-        }
-        fn rows(lists: usize, long: impl Iterator<Item = usize>) -> usize {
-            lists + long.sum::<usize>()
-        }
-        let extra = |lists: &HashMap<u32, Arc<[u32]>>, per_row: usize| {
-            rows(lists.len(), lists.values().map(|list| list.len().saturating_sub(1) / per_row))
-        };
-        let needs = [
-            ("CGROUPS", tables.cgroups.len() + gone(&changes.cgroups)),
-            ("CGROUP_PATHS", tables.cgroups.len() + gone(&changes.cgroups)),
-            ("WORKLOADS", tables.workloads.len() + gone(&changes.workloads)),
-            ("ADDRESSES", tables.addresses.len() + gone(&changes.addresses)),
-            ("PREFIXES", tables.prefixes.len() + gone(&changes.prefixes)),
-            ("PEER_LISTS", 1 + extra(&tables.peer_lists, GROUPS_PER_ROW) + gone(&changes.peer_lists)),
-            ("POLICY_SETS", extra(&tables.policy_sets, SETS_PER_ROW) + gone(&changes.policy_sets)),
-            ("RULE_SETS", tables.rule_sets.len() + gone(&changes.rule_sets)),
-            ("RULES", tables.rules.len() + gone(&changes.rules)),
-            ("PORT_NAMES", tables.port_names.len() + gone(&changes.port_names)),
-            ("SERVICES", tables.services.len() + gone(&changes.services)),
-            ("ENDPOINTS", tables.endpoints.len() + gone(&changes.endpoints)),
-            ("BALANCE_TABLES", table_rows(changes, tables)),
-        ];
+    fn check_room(&self, needs: &[Need]) -> Result<(), DatapathError> {
         let overflows: Vec<Overflow> = needs
-            .into_iter()
-            .map(|(map, needed)| Overflow { map, needed, capacity: self.capacities.of(map) })
+            .iter()
+            .map(|need| Overflow {
+                map: need.map,
+                needed: need.rows + need.gone,
+                capacity: self.capacities.of(need.map),
+            })
             .filter(|overflow| overflow.needed > overflow.capacity)
             .collect();
         if overflows.is_empty() { Ok(()) } else { Err(DatapathError::DoesNotFit { overflows }) }
+    }
+
+    /// Keeps how many rows the policy in force has, so that nobody counts 100,000 keys for a scrape.
+    fn remember_rows(&mut self, needs: &[Need]) {
+        self.rows = needs.iter().map(|need| (need.map, need.rows)).collect();
     }
 
     /// Writes the balance tables that come.
@@ -318,12 +342,9 @@ where
     table.put_all(&keys, &rows)
 }
 
-/// Rows of the balance tables of both generations.
-fn table_rows(changes: &Changes, tables: &Tables) -> usize {
-    let rows = |entries: &Arc<[u32]>| entries.len().div_ceil(ENDPOINTS_PER_ROW);
-    let gone = changes.balance_tables.iter().filter(|(_, _, after)| after.is_none());
-    let gone: usize = gone.filter_map(|(_, before, _)| before.as_ref()).map(rows).sum();
-    tables.balance_tables.values().map(rows).sum::<usize>() + gone
+/// Rows of a balance table.
+fn table_rows(entries: &Arc<[u32]>) -> usize {
+    entries.len().div_ceil(ENDPOINTS_PER_ROW)
 }
 
 fn rows_of(entries: usize, per_row: usize) -> u32 {
@@ -336,15 +357,10 @@ fn put_peer_list(
     groups: &[u32],
 ) -> Result<(), DatapathError> {
     // The first row is written last: a list that can be found is whole.
-    for (n, chunk) in groups.chunks(GROUPS_PER_ROW).enumerate().rev() {
-        let more = (n + 1) * GROUPS_PER_ROW < groups.len();
-        let mut row = PeerListRow {
-            count: rows_of(chunk.len(), 1),
-            more: u32::from(more),
-            groups: [0; GROUPS_PER_ROW],
-        };
-        row.groups[..chunk.len()].copy_from_slice(chunk);
-        table.put(&PeerListKey { list, row: rows_of(n, 1) }, &row)?;
+    for row in (0..rows_of(groups.len(), GROUPS_PER_ROW)).rev() {
+        if let Some(value) = peer_list_row(groups, row) {
+            table.put(&PeerListKey { list, row }, &value)?;
+        }
     }
     Ok(())
 }
@@ -354,15 +370,10 @@ fn put_policy_set(
     set: u32,
     rule_sets: &[u32],
 ) -> Result<(), DatapathError> {
-    for (n, chunk) in rule_sets.chunks(SETS_PER_ROW).enumerate().rev() {
-        let more = (n + 1) * SETS_PER_ROW < rule_sets.len();
-        let mut row = PolicySetRow {
-            count: rows_of(chunk.len(), 1),
-            more: u32::from(more),
-            rule_sets: [0; SETS_PER_ROW],
-        };
-        row.rule_sets[..chunk.len()].copy_from_slice(chunk);
-        table.put(&PolicySetKey { set, row: rows_of(n, 1) }, &row)?;
+    for row in (0..rows_of(rule_sets.len(), SETS_PER_ROW)).rev() {
+        if let Some(value) = policy_set_row(rule_sets, row) {
+            table.put(&PolicySetKey { set, row }, &value)?;
+        }
     }
     Ok(())
 }

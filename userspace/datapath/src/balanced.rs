@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use windrose_abi::{BalancedRow, EndpointLoad, ServiceTotals, codes::protocol};
+use windrose_abi::{BalancedRow, EndpointLoad, ServiceTotals};
 
 use crate::datapath::Datapath;
 use crate::error::DatapathError;
@@ -48,7 +48,7 @@ impl Datapath {
             return Ok(0);
         }
         let mut live: HashMap<u32, i64> = HashMap::new();
-        for row in self.balanced()?.iter().filter(|row| row.protocol == protocol::TCP) {
+        for row in self.balanced()?.iter().filter(|row| row.flags & BalancedRow::COUNTED != 0) {
             *live.entry(row.endpoint).or_default() += 1;
         }
         let (mut suspects, mut corrected) = (HashMap::new(), 0);
@@ -69,5 +69,53 @@ impl Datapath {
         }
         self.suspects = suspects;
         Ok(corrected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windrose_abi::{EndpointRow, EndpointSlot};
+
+    use super::*;
+    use crate::{Capacities, Machine, Pins};
+
+    /// A data path of its own, attached to nothing; gone with it.
+    struct Own(Datapath, Pins);
+
+    impl Drop for Own {
+        fn drop(&mut self) {
+            let _ = self.1.remove();
+        }
+    }
+
+    fn own() -> Option<Own> {
+        let machine = match Machine::inspect() {
+            Ok(machine) => machine,
+            Err(missing) => {
+                assert!(std::env::var_os("WINDROSE_REQUIRE").is_none(), "{missing}");
+                eprintln!("ignored: {missing}");
+                return None;
+            }
+        };
+        let pins = Pins::below(&machine.bpffs, &format!("windrose-loads-{}", std::process::id()));
+        let datapath = Datapath::open(machine, pins.clone(), Capacities::default()).unwrap();
+        Some(Own(datapath, pins))
+    }
+
+    #[test]
+    fn a_load_that_leaked_is_corrected_and_forgotten_with_its_endpoint() {
+        let Some(Own(datapath, _)) = &mut own() else { return };
+        let endpoint = EndpointRow { slots: [EndpointSlot { state: 1, ..EndpointSlot::ZERO }; 2] };
+        datapath.maps.endpoints.put(&7, &endpoint).unwrap();
+        let load = |live| EndpointLoad { live, connections: 9 };
+        for leaked in [3, -2] {
+            datapath.maps.endpoint_loads.put(&7, &load(leaked)).unwrap();
+            assert_eq!(datapath.reconcile_loads().unwrap(), 0, "one look may meet a connection that opens");
+            assert_eq!(datapath.reconcile_loads().unwrap(), 1);
+            assert_eq!(datapath.endpoint_loads().unwrap(), [(7, load(0))]);
+        }
+        datapath.maps.endpoints.delete(&7).unwrap();
+        assert_eq!(datapath.reconcile_loads().unwrap(), 0);
+        assert_eq!(datapath.endpoint_loads().unwrap(), []);
     }
 }

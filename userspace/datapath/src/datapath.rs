@@ -10,6 +10,7 @@ use windrose_abi::{ControlSlot, PeerListKey, PeerListRow};
 
 use crate::btf;
 use crate::control::ControlWord;
+use crate::edge;
 use crate::error::DatapathError;
 use crate::events::Events;
 use crate::machine::Machine;
@@ -18,7 +19,7 @@ use crate::pins::Pins;
 use crate::programs;
 use crate::sys;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WINDROSE_OBJECT"));
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WINDROSE_OBJECT"));
 
 /// Every map that is pinned.
 const PINNED: &[&str] = &[
@@ -60,6 +61,8 @@ pub struct Datapath {
     pub(crate) machine: Machine,
     pub(crate) pins: Pins,
     pub(crate) capacities: Capacities,
+    /// Rows of the policy in force, by map; none before this process has put one in force.
+    pub(crate) rows: Vec<(&'static str, usize)>,
     pub(crate) ebpf: Ebpf,
     pub(crate) maps: Maps,
     pub(crate) control: ControlWord,
@@ -99,7 +102,8 @@ impl Datapath {
             loader.map_pin_path(name, pins.map(name));
         }
         for (name, room) in capacities.iter() {
-            loader.map_max_entries(name, room);
+            // Those of the edge are made when it is opened; here they are of no use.
+            loader.map_max_entries(name, if edge::SIZED.contains(&name) { 1 } else { room });
         }
         let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;
         programs::load(&mut ebpf)?;
@@ -128,6 +132,7 @@ impl Datapath {
             machine,
             pins,
             capacities,
+            rows: Vec::new(),
             ebpf,
             maps,
             control,

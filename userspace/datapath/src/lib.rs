@@ -1,10 +1,13 @@
 //! Load, attach, pin, apply tables, read events and statistics: the only crate that talks aya.
 
+mod answer;
+mod answerer;
 mod apply;
 mod balanced;
 mod btf;
 mod control;
 mod datapath;
+mod edge;
 mod error;
 mod events;
 mod machine;
@@ -17,8 +20,11 @@ mod stats;
 mod sys;
 mod walk;
 
+pub use answer::{Answer, AnswerKind, Manner};
+pub use answerer::{Answerer, Sent};
 pub use apply::Applied;
 pub use datapath::Datapath;
+pub use edge::{Added, AddedNow, Attached, Edge, EdgeConfig, Found, Listed, Mode, NotAttached, Synced};
 pub use error::{DatapathError, Overflow};
 pub use events::Events;
 pub use machine::Machine;
@@ -26,5 +32,5 @@ pub use maps::Capacities;
 pub use pinned::difference;
 pub use pins::Pins;
 pub use programs::ProgramStatus;
-pub use stats::{Counts, MapFill};
+pub use stats::{Counting, Counts, MapFill};
 pub use windrose_abi as abi;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use aya::Ebpf;
+use aya::maps::Map;
 use windrose_abi::{
     Address, AddressRow, AffinityKey, AffinityRow, CgroupPath, CgroupRow, EdgeKey, EdgeRow, EndpointLoad,
     EndpointRow, FlowKey, FlowRow, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey,
@@ -42,6 +44,10 @@ impl Default for Capacities {
             ("ORIGINS", 65_536),
             ("REFUSALS", 65_536),
             ("EDGES", 16_384),
+            ("DENY_HOSTS", 1_048_576),
+            ("DENY_PREFIXES", 262_144),
+            ("DENY_NOTES", 65_536),
+            ("BUCKETS", 262_144),
         ]))
     }
 }
@@ -66,6 +72,11 @@ impl Capacities {
                 self.0.keys().map(|name| name.to_lowercase()).collect::<Vec<_>>().join(", ")
             )),
         }
+    }
+
+    /// The room that an adopted map has.
+    pub(crate) fn adopt(&mut self, map: &'static str, entries: u32) {
+        self.0.insert(map, entries);
     }
 
     /// Every map and its room.
@@ -97,6 +108,21 @@ impl<K: Copy + Default, V: Copy + Default> Table<K, V> {
         Ok(Self { name, fd, types: PhantomData })
     }
 
+    /// A map of a loaded object, pinned or not.
+    pub(crate) fn of(ebpf: &Ebpf, name: &'static str) -> Result<Self, DatapathError> {
+        let (Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data)) =
+            ebpf.map(name).ok_or(DatapathError::Object { what: "map", name })?
+        else {
+            return Err(DatapathError::Object { what: "map of the expected type", name });
+        };
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        Ok(Self {
+            name,
+            fd: fd.map_err(DatapathError::call(format!("opening map {name}")))?,
+            types: PhantomData,
+        })
+    }
+
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -125,12 +151,21 @@ impl<K: Copy + Default, V: Copy + Default> Table<K, V> {
         sys::map_delete(self.fd(), key).map_err(self.failed("deleting from"))
     }
 
+    pub(crate) fn delete_all(&self, keys: &[K]) -> Result<(), DatapathError> {
+        sys::batch::delete(self.fd(), keys).map_err(self.failed("deleting from"))
+    }
+
+    /// Calls `each` with every entry, thousands with one system call.
+    pub(crate) fn for_each(&self, each: impl FnMut(K, V)) -> Result<(), DatapathError> {
+        sys::batch::for_each(self.fd(), K::default(), V::default(), each).map_err(self.failed("reading"))
+    }
+
     pub(crate) fn entries(&self) -> Result<Vec<(K, V)>, DatapathError> {
         sys::map_entries(self.fd(), K::default(), V::default()).map_err(self.failed("reading"))
     }
 
     /// How many entries it has room for.
-    fn room(&self) -> Result<(&'static str, u32), DatapathError> {
+    pub(crate) fn room(&self) -> Result<(&'static str, u32), DatapathError> {
         Ok((self.name, sys::map_room(self.fd()).map_err(self.failed("asking about"))?))
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use windrose_abi::{Address, BalancedRow, ConnectionRow, codes::protocol};
 
@@ -75,39 +75,53 @@ fn namespaces() -> Vec<PathBuf> {
     found
 }
 
-/// Runs `work` in each network namespace until it answers false, on a thread that ends after it: a
-/// thread that changed its namespace is not used for anything else.
+/// Runs `work` in each network namespace until it answers false, on a thread of its own.
 pub(crate) fn in_each<T: Send>(
     mut work: impl FnMut(u64) -> io::Result<(bool, T)> + Send,
 ) -> Result<Vec<T>, DatapathError> {
+    on_a_thread(move || {
+        let mut results = Vec::new();
+        for path in namespaces() {
+            let Ok(cookie) = enter(&path) else { continue };
+            let (go_on, result) =
+                work(cookie).map_err(DatapathError::call(format!("working in {}", path.display())))?;
+            results.push(result);
+            if !go_on {
+                break;
+            }
+        }
+        Ok(results)
+    })?
+}
+
+/// Where each network namespace is, by its cookie. The calling thread is in any of them afterwards.
+pub(crate) fn by_cookie() -> HashMap<u64, PathBuf> {
+    namespaces().into_iter().filter_map(|path| Some((enter(&path).ok()?, path))).collect()
+}
+
+/// Runs `work` on a thread that ends after it: one that changed its network namespace is not used
+/// for anything else.
+pub(crate) fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, DatapathError> {
+    let failed = DatapathError::call("working in network namespaces");
     std::thread::scope(|scope| {
-        scope
-            .spawn(move || {
-                let mut results = Vec::new();
-                for path in namespaces() {
-                    let Ok(file) = fs::File::open(&path) else { continue };
-                    // SAFETY: the descriptor is open; only this thread's namespace changes.
-                    if unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
-                        continue;
-                    }
-                    let Ok(cookie) = netns_cookie() else { continue };
-                    let (go_on, result) = work(cookie)
-                        .map_err(DatapathError::call(format!("working in {}", path.display())))?;
-                    results.push(result);
-                    if !go_on {
-                        break;
-                    }
-                }
-                Ok(results)
-            })
-            .join()
-            .map_err(|_| {
-                DatapathError::call("working in network namespaces")(io::Error::other("thread ended"))
-            })?
+        match std::thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, work) {
+            Ok(thread) => thread.join().map_err(|_| failed(io::Error::other("thread ended"))),
+            Err(error) => Err(failed(error)),
+        }
     })
 }
 
-fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+/// Moves the calling thread into a network namespace. Answers its cookie.
+pub(crate) fn enter(path: &Path) -> io::Result<u64> {
+    let file = fs::File::open(path)?;
+    // SAFETY: the descriptor is open; only this thread's namespace changes.
+    if unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    netns_cookie()
+}
+
+pub(crate) fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
     let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
     if fd < 0 {
@@ -115,6 +129,11 @@ fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::
     }
     // SAFETY: the kernel has just given us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The cookie of this process' network namespace.
+pub(crate) fn own_cookie() -> Result<u64, DatapathError> {
+    netns_cookie().map_err(DatapathError::call("asking for the network namespace's cookie"))
 }
 
 /// The cookie of this thread's network namespace.

@@ -142,18 +142,18 @@ pub(crate) fn iterator(
 
 /// Status of every program.
 pub(crate) fn status(ebpf: &Ebpf) -> Result<Vec<ProgramStatus>, DatapathError> {
-    PROGRAMS
-        .iter()
-        .map(|spec| {
-            let info = sys::program_info(descriptor(ebpf, spec.name)?)
-                .map_err(DatapathError::call(format!("reading program `{}`", spec.name)))?;
-            Ok(ProgramStatus {
-                name: spec.name,
-                id: info.id(),
-                verified_instructions: info.verified_instructions(),
-                run_count: info.run_count(),
-                run_time_ns: info.run_time_ns(),
-            })
-        })
-        .collect()
+    PROGRAMS.iter().map(|spec| status_of(ebpf, spec.name)).collect()
+}
+
+/// Status of one program.
+pub(crate) fn status_of(ebpf: &Ebpf, name: &'static str) -> Result<ProgramStatus, DatapathError> {
+    let info = sys::program_info(descriptor(ebpf, name)?)
+        .map_err(DatapathError::call(format!("reading program `{name}`")))?;
+    Ok(ProgramStatus {
+        name,
+        id: info.id(),
+        verified_instructions: info.verified_instructions(),
+        run_count: info.run_count(),
+        run_time_ns: info.run_time_ns(),
+    })
 }

@@ -30,6 +30,15 @@ pub struct Counts {
     pub uncounted_loads: u64,
 }
 
+/// How entries of maps are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// Rows of the policy in force as this process knows them; what the kernel adds by its keys.
+    Known,
+    /// Every key of every map: half a second for 100,000 rules.
+    Keys,
+}
+
 /// How full a map is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapFill {
@@ -77,33 +86,45 @@ impl Datapath {
         })
     }
 
-    /// How full every map is. Counts by walking keys: some ms for 100,000 entries.
-    pub fn map_fill(&self) -> Result<Vec<MapFill>, DatapathError> {
+    /// How full every map is.
+    pub fn map_fill(&self, counting: Counting) -> Result<Vec<MapFill>, DatapathError> {
+        fn count<K, V>(table: &Table<K, V>) -> Result<usize, DatapathError>
+        where
+            K: Copy + Default,
+            V: Copy + Default,
+        {
+            table.count()
+        }
         let maps = &self.maps;
-        let fill =
-            |map: &'static str, entries: usize| MapFill { map, entries, capacity: self.capacities.of(map) };
-        Ok(vec![
-            fill("CGROUPS", count(&maps.cgroups)?),
-            fill("CGROUP_PATHS", count(&maps.cgroup_paths)?),
-            fill("WORKLOADS", count(&maps.workloads)?),
-            fill("ADDRESSES", count(&maps.addresses)?),
-            fill("PREFIXES", count(&maps.prefixes)?),
-            fill("PEER_LISTS", count(&maps.peer_lists)?),
-            fill("POLICY_SETS", count(&maps.policy_sets)?),
-            fill("RULE_SETS", count(&maps.rule_sets)?),
-            fill("RULES", count(&maps.rules)?),
-            fill("PORT_NAMES", count(&maps.port_names)?),
-            fill("SERVICES", count(&maps.services)?),
-            fill("ENDPOINTS", count(&maps.endpoints)?),
-            fill("BALANCE_TABLES", count(&maps.balance_tables)?),
-            fill("ENDPOINT_LOADS", count(&maps.endpoint_loads)?),
-            fill("SERVICE_TOTALS", count(&maps.service_totals)?),
-            fill("AFFINITIES", count(&maps.affinities)?),
-            fill("FLOWS", count(&maps.flows)?),
-            fill("ORIGINS", count(&maps.origins)?),
-            fill("REFUSALS", count(&maps.refusals)?),
-            fill("EDGES", count(&maps.edges)?),
-        ])
+        let mut fill = Vec::new();
+        let mut push = |map: &'static str, count: &dyn Fn() -> Result<usize, DatapathError>| {
+            let known = self.rows.iter().find(|(name, _)| *name == map && map != "CGROUPS");
+            let known = known.filter(|_| counting == Counting::Known);
+            let entries = known.map_or_else(count, |(_, rows)| Ok(*rows))?;
+            fill.push(MapFill { map, entries, capacity: self.capacities.of(map) });
+            Ok::<(), DatapathError>(())
+        };
+        push("CGROUPS", &|| count(&maps.cgroups))?;
+        push("CGROUP_PATHS", &|| count(&maps.cgroup_paths))?;
+        push("WORKLOADS", &|| count(&maps.workloads))?;
+        push("ADDRESSES", &|| count(&maps.addresses))?;
+        push("PREFIXES", &|| count(&maps.prefixes))?;
+        push("PEER_LISTS", &|| count(&maps.peer_lists))?;
+        push("POLICY_SETS", &|| count(&maps.policy_sets))?;
+        push("RULE_SETS", &|| count(&maps.rule_sets))?;
+        push("RULES", &|| count(&maps.rules))?;
+        push("PORT_NAMES", &|| count(&maps.port_names))?;
+        push("SERVICES", &|| count(&maps.services))?;
+        push("ENDPOINTS", &|| count(&maps.endpoints))?;
+        push("BALANCE_TABLES", &|| count(&maps.balance_tables))?;
+        push("ENDPOINT_LOADS", &|| count(&maps.endpoint_loads))?;
+        push("SERVICE_TOTALS", &|| count(&maps.service_totals))?;
+        push("AFFINITIES", &|| count(&maps.affinities))?;
+        push("FLOWS", &|| count(&maps.flows))?;
+        push("ORIGINS", &|| count(&maps.origins))?;
+        push("REFUSALS", &|| count(&maps.refusals))?;
+        push("EDGES", &|| count(&maps.edges))?;
+        Ok(fill)
     }
 
     /// Sets for how long a flow of a protocol without connections may be idle before the kernel
@@ -134,8 +155,4 @@ impl Datapath {
     pub fn enable_statistics() -> Result<OwnedFd, DatapathError> {
         sys::enable_statistics().map_err(DatapathError::call("turning run-time statistics on"))
     }
-}
-
-fn count<K: Copy + Default, V: Copy + Default>(table: &Table<K, V>) -> Result<usize, DatapathError> {
-    table.count()
 }

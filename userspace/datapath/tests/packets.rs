@@ -7,8 +7,6 @@
 
 #[path = "packets/build.rs"]
 mod build;
-#[path = "../../policy/tests/equivalence/rows.rs"]
-mod rows;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,12 +17,11 @@ use windrose_datapath::{Capacities, Datapath, Machine, Pins, difference};
 use windrose_engine::decide::has_ports;
 use windrose_engine::{Kind, Question, decide, packet, resolve};
 use windrose_policy::source::{Source, parse};
-use windrose_policy::tables::{Compiler, Settings};
+use windrose_policy::tables::{Compiler, Lookup, Settings};
 
 use build::{
     PEER, SELF, SELF6, echo, error_about, first_fragment, later_fragment, neighbour, other, tcp, udp,
 };
-use rows::Rows;
 
 const POLICY: &str = r#"
 apiVersion: windrose.dev/v1alpha1
@@ -164,6 +161,14 @@ fn table() -> Vec<Row> {
             drops(DropReason::Isolated),
             true,
         ),
+        ("again, it is one attempt", Egress, tcp(SELF, PEER, 1, 80), drops_again(), true),
+        (
+            "with another sequence number it is another",
+            Egress,
+            build::numbered(&tcp(SELF, PEER, 1, 80), 1),
+            drops(DropReason::Isolated),
+            true,
+        ),
         ("another protocol is dropped", Ingress, other(PEER, SELF, 47), drops(DropReason::Isolated), true),
         (
             "an address of another workload is not sent from",
@@ -224,7 +229,7 @@ fn measure(datapath: &Datapath, program: &'static str, bytes: &[u8]) -> Moved {
 }
 
 /// The engine's own word on a packet.
-fn natively(rows: &Rows<'_>, direction: Direction, bytes: &[u8]) -> bool {
+fn natively(rows: &Lookup<'_>, direction: Direction, bytes: &[u8]) -> bool {
     let parsed = packet::parse(&bytes, 0).unwrap();
     assert_ne!(parsed.kind, Kind::LaterFragment);
     let (subject, peer) = match direction {
@@ -266,7 +271,7 @@ fn every_packet_gets_its_verdict_and_moves_exactly_its_counters() {
     let changes = difference(&datapath.pinned_tables().unwrap(), compiler.tables());
     datapath.apply(&changes, compiler.tables()).unwrap();
 
-    let rows = Rows::new(compiler.tables());
+    let rows = Lookup::new(compiler.tables());
     let mut faults = Vec::new();
     for (sentence, direction, bytes, expected, by_policy) in table() {
         let program = match direction {

@@ -1,4 +1,4 @@
-//! Policy files to model, and the reference evaluator that says what the model means.
+//! Policy files to model to verified tables, and the reference evaluator that says what the model means.
 #![forbid(unsafe_code)]
 
 pub mod decision;
@@ -10,9 +10,11 @@ pub mod reference;
 pub mod routing;
 pub mod source;
 pub mod tables;
+pub mod verify;
 
 mod advice;
 mod bind;
 mod document;
+mod witness;
 
 pub use document::settings;

@@ -5,6 +5,7 @@
 //! is a hash of what it stands for, so that a restarted agent comes to the tables that are pinned.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ mod error;
 mod flush;
 mod group;
 mod lists;
+mod lookup;
 mod maglev;
 mod members;
 mod names;
@@ -35,6 +37,7 @@ mod services;
 mod workloads;
 
 pub use error::{CompileError, MAX_SETS};
+pub use lookup::{Lookup, Row, Trie, peer_list_row, policy_set_row};
 pub use names::{IdentityKey, IdentityName, Names};
 pub use record::{Change, Changes};
 pub use services::{EndpointRef, ServiceRef};
@@ -47,7 +50,7 @@ use number::{Numbers, Space};
 use record::Record;
 use rows::{Compiled, RuleSetKey};
 use rule_sets::RuleSet;
-use services::Frontend;
+use services::BalancedPort;
 
 /// One generation: what the kernel's maps hold in one slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,8 +88,19 @@ pub struct Tables {
 pub struct Settings {
     /// The whole agent is in audit.
     pub audit_all: bool,
+    /// The agent answers refused ingress: the kernel tells it of repetitions, too.
+    pub answers: bool,
     /// Addresses of the host that the agent runs on.
     pub host_addresses: Vec<IpAddr>,
+}
+
+/// Why an update was not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection<E> {
+    /// The tables cannot hold the policy.
+    Errors(Vec<CompileError>),
+    /// Whoever was asked refuses it.
+    Check(E),
 }
 
 /// A workload as it was compiled.
@@ -134,7 +148,7 @@ pub struct Compiler {
     rule_sets: HashMap<u32, RuleSet>,
     /// Rows that another row with the same key and a lower rank hides. Sorted.
     hidden: HashMap<RuleKey, Vec<RuleSlot>>,
-    services: HashMap<ObjectName, Vec<Frontend>>,
+    services: HashMap<ObjectName, Vec<BalancedPort>>,
 
     dirty_rule_sets: BTreeSet<u32>,
     dirty_workloads: BTreeSet<u32>,
@@ -186,6 +200,11 @@ impl Compiler {
         &self.names
     }
 
+    /// What was compiled besides it.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// The last model that compiled.
     pub const fn model(&self) -> &Arc<Model> {
         &self.model
@@ -214,21 +233,42 @@ impl Compiler {
     /// Objects that are the same `Arc` in both models are not looked into; equal ones are compared
     /// and left alone.
     pub fn update(&mut self, model: Arc<Model>, settings: &Settings) -> Result<Changes, Vec<CompileError>> {
+        match self.update_if(model, settings, |_| Ok::<_, Infallible>(())) {
+            Ok((changes, ())) => Ok(changes),
+            Err(Rejection::Errors(errors)) => Err(errors),
+            Err(Rejection::Check(never)) => match never {},
+        }
+    }
+
+    /// As [`Compiler::update`], and asks `check` before the way back is closed: what it refuses
+    /// leaves everything as it was, to the last number. It sees the new model and its tables, in
+    /// which there may be lists of the last ones that nothing names any more.
+    pub fn update_if<T, E>(
+        &mut self,
+        model: Arc<Model>,
+        settings: &Settings,
+        check: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<(Changes, T), Rejection<E>> {
         let last = (Arc::clone(&self.model), self.settings.clone());
         self.advance(model, settings);
         let mut errors = std::mem::take(&mut self.errors);
-        if errors.is_empty() {
-            return Ok(self.commit());
-        }
+        let rejection = if errors.is_empty() {
+            match check(self) {
+                Ok(checked) => return Ok((self.commit(), checked)),
+                Err(error) => Rejection::Check(error),
+            }
+        } else {
+            errors.sort();
+            errors.dedup();
+            Rejection::Errors(errors)
+        };
         // The way back is the same work in the other direction. No number has been freed yet, so
         // that everything gets the one that it had.
         self.advance(last.0, &last.1);
         self.errors.clear();
         let undone = self.commit();
         debug_assert!(undone.is_empty(), "the way back must lead back: {undone:?}");
-        errors.sort();
-        errors.dedup();
-        Err(errors)
+        Err(rejection)
     }
 
     fn advance(&mut self, model: Arc<Model>, settings: &Settings) {

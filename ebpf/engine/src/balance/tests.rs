@@ -1,3 +1,5 @@
+//! Endpoints are chosen by weight, load and client.
+
 extern crate std;
 
 use std::collections::HashMap;

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use windrose_datapath::DatapathError;
 
+use super::edge;
 use super::filter::Filter;
 use super::follow::Follow;
 use super::query;
@@ -24,7 +25,8 @@ use crate::record::{self, Balanced, ConnectionView};
 use crate::status;
 
 /// Every path, for whoever asks for another.
-const PATHS: &str = "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /reload";
+const PATHS: &str =
+    "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /reload, /edge/deny";
 
 /// Answers one request; a fault is an answer, too.
 pub(super) async fn answer(
@@ -36,6 +38,7 @@ pub(super) async fn answer(
     let response = match path {
         "/reload" if request.method() == Method::POST => reload(&agent).await,
         "/reload" => wrong_method("POST"),
+        "/edge/deny" => edge::answer(agent, &request).await,
         "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/metrics" | "/explain"
             if !is_get =>
         {
@@ -121,9 +124,8 @@ fn flows(agent: Arc<Agent>, mut asked: Vec<(String, String)>) -> Response<Body> 
     if is_followed {
         return body_of(StatusCode::OK, "application/x-ndjson", Follow::new(agent, filter).boxed_unsync());
     }
-    let recent = agent.flow_log.recent();
-    let recent: Vec<_> =
-        recent.iter().filter(|event| filter.takes(&event.decided)).map(AsRef::as_ref).collect();
+    let mut recent = agent.flow_log.recent();
+    recent.retain(|event| filter.takes(&event.decided));
     json(StatusCode::OK, &recent)
 }
 
@@ -193,7 +195,7 @@ async fn kernel<T: Send + 'static>(
     }
 }
 
-fn failed(why: &str) -> Response<Body> {
+pub(super) fn failed(why: &str) -> Response<Body> {
     tracing::error!(error = why, "cannot answer an operator");
     fault(StatusCode::INTERNAL_SERVER_ERROR, why)
 }

@@ -35,6 +35,15 @@ impl EncodeLabelSet for Labels<'_> {
     }
 }
 
+/// Label names and values of the samples' own.
+pub(super) struct Owned(pub(super) Vec<(&'static str, String)>);
+
+impl EncodeLabelSet for Owned {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.iter().try_for_each(|(name, value)| label(encoder, name, value))
+    }
+}
+
 /// A kernel's log2 histogram as a metric's: every second bucket, so that a series has 12.
 struct Histogram {
     /// Upper bound in the kernel's unit of the first bucket that is shown, a power of two.
@@ -72,10 +81,15 @@ impl Histogram {
 }
 
 /// Writes families one after another.
-struct Families<'a>(DescriptorEncoder<'a>);
+pub(super) struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {
-    fn counter(&mut self, name: &str, help: &str, value: &impl EncodeCounterValue) -> Result<(), fmt::Error> {
+    pub(super) fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: &impl EncodeCounterValue,
+    ) -> Result<(), fmt::Error> {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, _, u64>(value, None)
     }
@@ -84,7 +98,7 @@ impl Families<'_> {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
     }
 
-    fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
+    pub(super) fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
         &mut self,
         name: &str,
         help: &str,
@@ -97,7 +111,7 @@ impl Families<'_> {
         Ok(())
     }
 
-    fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+    pub(super) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
@@ -158,7 +172,8 @@ impl Collector for Sample {
         self.refused(&mut families)?;
         self.services(&mut families)?;
         self.policy(&mut families)?;
-        self.kernel(&mut families)
+        self.kernel(&mut families)?;
+        self.edge.as_ref().map_or(Ok(()), |edge| super::edge::encode(edge, &mut families))
     }
 }
 
@@ -253,6 +268,16 @@ impl Sample {
             "windrose_dropped_packets",
             "Packets that were dropped, repetitions of a refused attempt among them.",
             &self.counts.dropped_packets,
+        )?;
+        families.counters(
+            "windrose_deny_answers",
+            "Answers sent to refused ingress, where the configuration asks for them.",
+            self.answers.iter().map(|(kind, count)| (Named("kind", kind), *count)),
+        )?;
+        families.counters(
+            "windrose_deny_answers_suppressed",
+            "Refused packets that were to be answered and were not: over the limit, too late, or failed.",
+            self.suppressed_answers.iter().map(|(reason, count)| (Named("reason", reason), *count)),
         )
     }
 
@@ -311,6 +336,11 @@ impl Sample {
             "windrose_policy_compile_seconds",
             "How long the policy in force took to read and compile.",
             &last(snapshot.compile),
+        )?;
+        families.gauge(
+            "windrose_policy_verify_seconds",
+            "How long the compiled tables of the policy in force took to verify.",
+            &last(snapshot.verify),
         )?;
         families.gauge(
             "windrose_policy_apply_seconds",

@@ -14,7 +14,7 @@ use crate::book::Book;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Port {
     service: ObjectName,
-    port: u16,
+    number: u16,
     protocol: Protocol,
 }
 
@@ -36,7 +36,7 @@ impl EncodeLabelSet for Port {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
         label(encoder, "namespace", &self.service.namespace)?;
         label(encoder, "service", &self.service.name)?;
-        label(encoder, "port", &self.port.to_string())?;
+        label(encoder, "port", &self.number.to_string())?;
         label(encoder, "protocol", self.protocol.name())
     }
 }
@@ -57,7 +57,7 @@ pub(super) fn collect(
     let mut services = Services::default();
     for (number, row) in totals {
         let Some(named) = book.service(*number) else { continue };
-        let port = Port { service: named.service.clone(), port: named.port, protocol: named.protocol };
+        let port = Port { service: named.service.clone(), number: named.port, protocol: named.protocol };
         let sum = services.ports.entry(port).or_default();
         sum.connections += row.connections;
         sum.refused += row.refused;
@@ -65,7 +65,7 @@ pub(super) fn collect(
     }
     for (number, row) in loads {
         let Some(named) = book.endpoint(*number) else { continue };
-        let of = Port { service: named.service.clone(), port: named.port, protocol: named.protocol };
+        let of = Port { service: named.service.clone(), number: named.port, protocol: named.protocol };
         let sum = services.endpoints.entry(Endpoint { of, name: named.name.clone() }).or_default();
         sum.live += row.live.max(0);
         sum.connections += row.connections;

@@ -53,6 +53,13 @@ pub(crate) fn tcp(source: &str, destination: &str, source_port: u16, destination
     ip(source, destination, 6, &header)
 }
 
+/// The same segment with another sequence number.
+pub(crate) fn numbered(packet: &[u8], sequence: u32) -> Vec<u8> {
+    let mut p = packet.to_vec();
+    p[24..28].copy_from_slice(&sequence.to_be_bytes());
+    p
+}
+
 pub(crate) fn echo(source: &str, destination: &str) -> Vec<u8> {
     ip(source, destination, 1, &[8, 0, 0, 0, 0, 42, 0, 1])
 }

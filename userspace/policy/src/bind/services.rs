@@ -19,7 +19,7 @@ pub(super) struct Pending<'o> {
 }
 
 /// An address, a port and a protocol.
-type Frontend = (IpAddr, u16, Protocol);
+type Claim = (IpAddr, u16, Protocol);
 
 /// Workloads by name.
 type Workloads = BTreeMap<ObjectName, Arc<Workload>>;
@@ -73,9 +73,9 @@ impl<'o> Binder<'o, '_> {
         }
         let workloads = std::mem::take(&mut self.model.workloads);
         let labelled = index(&workloads, &services);
-        let mut frontends: HashMap<Frontend, (ObjectName, Place)> = HashMap::new();
+        let mut claims: HashMap<Claim, (ObjectName, Place)> = HashMap::new();
         for service in services.values().filter(|service| !service.addresses.is_empty()) {
-            self.claim(service, &mut frontends);
+            self.claim(service, &mut claims);
             let slices = slices_of.get(&service.name).map_or(&[][..], Vec::as_slice);
             let bound = self.bind_service(service, slices, &labelled, &workloads);
             self.model.services.insert(service.name.clone(), Arc::new(bound));
@@ -84,7 +84,7 @@ impl<'o> Binder<'o, '_> {
     }
 
     /// Refuses an address that is a workload's, or another service's with the same port.
-    fn claim(&mut self, service: &ServiceObject, frontends: &mut HashMap<Frontend, (ObjectName, Place)>) {
+    fn claim(&mut self, service: &ServiceObject, claims: &mut HashMap<Claim, (ObjectName, Place)>) {
         for (place, address) in &service.addresses {
             if let Some((owner, first)) = self.addresses.get(address) {
                 let message = format!(
@@ -96,8 +96,8 @@ impl<'o> Binder<'o, '_> {
             }
             for port in &service.ports {
                 let PortObject { port: number, protocol, .. } = port;
-                let frontend = (*address, *number, *protocol);
-                if let Some((owner, first)) = frontends.get(&frontend) {
+                let claim = (*address, *number, *protocol);
+                if let Some((owner, first)) = claims.get(&claim) {
                     let message = format!(
                         "`{address}` port {number}/{} is already that of Service {}, at {first}",
                         protocol.name(),
@@ -105,7 +105,7 @@ impl<'o> Binder<'o, '_> {
                     );
                     self.faults.error(port.place.clone(), message);
                 } else {
-                    frontends.insert(frontend, (service.name.clone(), port.place.clone()));
+                    claims.insert(claim, (service.name.clone(), port.place.clone()));
                 }
             }
         }
@@ -287,7 +287,7 @@ impl<'s> Weights<'s> {
                 .as_ref()
                 .is_some_and(|found| found.name == *name && found.namespace == *namespace),
         });
-        match weight.map(|weight| weight.weight) {
+        match weight.map(|weight| weight.share) {
             None => {}
             // No share of the new, and what it has goes on.
             Some(0) => endpoint.is_ready = false,

@@ -4,7 +4,7 @@
 use super::name::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::node::{Entry, Mark, Node, Value};
 use super::reader::Reader;
-use super::service::{BALANCING, ENDPOINTS, ON_REMOVED, WEIGHTS};
+use super::service::KEYS;
 use crate::fault::quoted;
 use crate::model::Labels;
 
@@ -19,9 +19,6 @@ const PREFIX: &str = "windrose.dev/";
 
 /// Our annotation of namespaces and policies.
 const AUDIT: &str = "windrose.dev/audit";
-
-/// Our annotations of services.
-const OF_SERVICES: [&str; 4] = [BALANCING, WEIGHTS, ENDPOINTS, ON_REMOVED];
 
 /// What faults call the two sides of a label.
 pub(super) const LABEL: (&str, &str) = ("a label's key", "a label's value");
@@ -198,7 +195,7 @@ fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) ->
         if !key.starts_with(PREFIX) {
             continue;
         }
-        if let Some(name) = OF_SERVICES.iter().find(|name| **name == key) {
+        if let Some(name) = KEYS.iter().find(|name| **name == key) {
             if shape == Shape::Service {
                 annotations.push(Annotation { mark, name, value_mark, value: value.to_owned() });
             } else {
@@ -207,7 +204,7 @@ fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) ->
             continue;
         }
         if key != AUDIT {
-            let known: &[&str] = if shape == Shape::Service { &OF_SERVICES } else { &[AUDIT] };
+            let known: &[&str] = if shape == Shape::Service { &KEYS } else { &[AUDIT] };
             reader.unknown(mark, "annotation", key, "", known);
             continue;
         }

@@ -3,20 +3,20 @@
 use std::net::IpAddr;
 
 use super::address::decode_address;
-use super::meta::{self, Annotation, LABEL, Shape, pairs};
+use super::meta::{self, LABEL, Shape, pairs};
 use super::name::{check_label, check_label_key, check_label_value};
 use super::node::{Mark, Node, ScalarKind, Value};
 use super::port::{PROTOCOLS, decode_name, decode_number};
 use super::reader::Reader;
 use crate::fault::quoted;
-use crate::model::{Balancing, MAX_WEIGHT, ObjectName, Protocol, Requirement, Selector};
+use crate::model::{Balancing, ObjectName, Protocol, Requirement, Selector};
 use crate::place::Place;
 
-/// Annotations of a Service.
-pub(super) const ENDPOINTS: &str = "windrose.dev/endpoints";
-pub(super) const WEIGHTS: &str = "windrose.dev/weights";
-pub(super) const BALANCING: &str = "windrose.dev/balancing";
-pub(super) const ON_REMOVED: &str = "windrose.dev/on-endpoint-removed";
+mod annotations;
+
+pub(super) use annotations::KEYS;
+pub(crate) use annotations::Weighed;
+use annotations::Weight;
 
 /// Upstream's bounds of `timeoutSeconds`, and what it is when it is not written.
 const LONGEST_AFFINITY: u32 = 86_400;
@@ -99,30 +99,21 @@ pub(crate) enum Target {
     Name(String),
 }
 
-/// One item of `windrose.dev/weights`.
-#[derive(Debug)]
-pub(crate) struct Weight {
-    pub(crate) of: Weighed,
-    /// 0: nothing new.
-    pub(crate) weight: u8,
-    pub(crate) place: Place,
-}
-
-/// Whose weight it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Weighed {
-    /// A workload of the service's namespace.
-    Workload(String),
-    /// An endpoint's address.
+/// An item of `clusterIPs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClusterIp {
+    /// `None`: there is no address, DNS names the endpoints.
+    Headless,
     Address(IpAddr),
 }
 
 /// What a `spec` says.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent fields of upstream's, not a state")]
 struct Spec {
     is_alias: bool,
-    address: Option<(Mark, Option<IpAddr>)>,
-    addresses: Vec<(Mark, Option<IpAddr>)>,
+    address: Option<(Mark, ClusterIp)>,
+    addresses: Vec<(Mark, ClusterIp)>,
     ports: Vec<PortObject>,
     selector: Option<Selector>,
     is_by_client: bool,
@@ -152,7 +143,7 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service
     let meta = meta::decode(reader, node.mark, metadata, Shape::Service)?;
     let (spec_mark, spec) = spec?;
     let addresses = if reader.errors() == before { addresses(reader, spec_mark, &spec) } else { Vec::new() };
-    let said = decode_annotations(reader, &meta.annotations);
+    let said = annotations::decode(reader, &meta.annotations);
     if reader.errors() != before {
         return None;
     }
@@ -211,12 +202,12 @@ fn decode_spec(reader: &mut Reader<'_>, node: &Node<'_>) -> Spec {
     spec
 }
 
-/// `None`: not written. `Some(None)`: headless.
-fn decode_cluster_ip(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Option<IpAddr>> {
+/// `None`: not written.
+fn decode_cluster_ip(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ClusterIp> {
     match reader.text(node, "clusterIP")? {
         "" => None,
-        "None" => Some(None),
-        _ => decode_address(reader, node).map(Some),
+        "None" => Some(ClusterIp::Headless),
+        _ => decode_address(reader, node).map(ClusterIp::Address),
     }
 }
 
@@ -225,7 +216,7 @@ fn addresses(reader: &mut Reader<'_>, mark: Mark, spec: &Spec) -> Vec<(Mark, IpA
     if spec.is_alias {
         return Vec::new();
     }
-    let all: Vec<(Mark, Option<IpAddr>)> =
+    let all: Vec<(Mark, ClusterIp)> =
         if spec.addresses.is_empty() { spec.address.into_iter().collect() } else { spec.addresses.clone() };
     if let (Some((mark, one)), Some((_, first))) = (spec.address, all.first())
         && one != *first
@@ -242,12 +233,21 @@ fn addresses(reader: &mut Reader<'_>, mark: Mark, spec: &Spec) -> Vec<(Mark, IpA
     }
     if let [(_, first), (mark, second)] = all[..] {
         match (first, second) {
-            (Some(first), Some(second)) if first.is_ipv4() != second.is_ipv4() => {}
-            (Some(_), Some(_)) => reader.error(mark, "two clusterIPs must be of different families"),
+            (ClusterIp::Address(first), ClusterIp::Address(second))
+                if first.is_ipv4() != second.is_ipv4() => {}
+            (ClusterIp::Address(_), ClusterIp::Address(_)) => {
+                reader.error(mark, "two clusterIPs must be of different families");
+            }
             _ => reader.error(mark, "clusterIPs is [None], or addresses"),
         }
     }
-    all.into_iter().filter_map(|(mark, address)| Some((mark, address?))).collect()
+    let mut addresses = Vec::new();
+    for (mark, address) in all {
+        if let ClusterIp::Address(address) = address {
+            addresses.push((mark, address));
+        }
+    }
+    addresses
 }
 
 fn decode_selector(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Selector> {
@@ -365,93 +365,4 @@ fn decode_target(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Target> {
         }
         _ => decode_name(reader, node, "targetPort").map(|name| Target::Name(name.to_owned())),
     }
-}
-
-/// What our annotations say.
-#[derive(Default)]
-struct Said {
-    endpoints: Option<(Place, Vec<(IpAddr, u8)>)>,
-    weights: Vec<Weight>,
-    balancing: Balancing,
-    ends_removed: bool,
-}
-
-fn decode_annotations(reader: &mut Reader<'_>, annotations: &[Annotation]) -> Said {
-    let mut said = Said::default();
-    for annotation in annotations {
-        let Annotation { mark, name, value_mark, value } = annotation;
-        match *name {
-            BALANCING => {
-                let words = [("least-loaded", Balancing::LeastLoaded), ("maglev", Balancing::Maglev)];
-                said.balancing = reader.word_of(*value_mark, name, value, &words).unwrap_or_default();
-            }
-            ON_REMOVED => {
-                let words = [("keep", false), ("end", true)];
-                said.ends_removed = reader.word_of(*value_mark, name, value, &words).unwrap_or_default();
-            }
-            ENDPOINTS => {
-                let mut endpoints: Vec<(IpAddr, u8)> = Vec::new();
-                for (text, weight) in items(reader, annotation) {
-                    let weight = weight.unwrap_or(1);
-                    match endpoint_address(text) {
-                        Some(address) if endpoints.iter().any(|(other, _)| *other == address) => {
-                            let message = format!("annotation `{name}` has {} twice", quoted(text));
-                            reader.error(*value_mark, message);
-                        }
-                        Some(address) => endpoints.push((address, weight)),
-                        None => {
-                            let message =
-                                format!("annotation `{name}`: {} is no address of an endpoint", quoted(text));
-                            reader.error(*value_mark, message);
-                        }
-                    }
-                }
-                said.endpoints = Some((reader.place(*mark), endpoints));
-            }
-            _ => {
-                for (text, weight) in items(reader, annotation) {
-                    let Some(weight) = weight else {
-                        let message =
-                            format!("annotation `{name}`: {} has no weight: write `{text}=1`", quoted(text));
-                        reader.error(*value_mark, message);
-                        continue;
-                    };
-                    let of = match endpoint_address(text) {
-                        Some(address) => Weighed::Address(address),
-                        None => Weighed::Workload(text.to_owned()),
-                    };
-                    said.weights.push(Weight { of, weight, place: reader.place(*value_mark) });
-                }
-            }
-        }
-    }
-    said
-}
-
-/// `a, b=2` as (`a`, none), (`b`, 2).
-fn items<'a>(reader: &mut Reader<'_>, annotation: &'a Annotation) -> Vec<(&'a str, Option<u8>)> {
-    let mut items = Vec::new();
-    for item in annotation.value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        let Some((name, weight)) = item.split_once('=') else {
-            items.push((item, None));
-            continue;
-        };
-        match weight.trim().parse::<u8>() {
-            Ok(weight) if weight <= MAX_WEIGHT => items.push((name.trim(), Some(weight))),
-            _ => {
-                let message = format!(
-                    "annotation `{}`: the weight in {} must be a number from 0 to {MAX_WEIGHT}",
-                    annotation.name,
-                    quoted(item)
-                );
-                reader.error(annotation.value_mark, message);
-            }
-        }
-    }
-    items
-}
-
-fn endpoint_address(text: &str) -> Option<IpAddr> {
-    let address = text.parse::<IpAddr>().ok()?.to_canonical();
-    (!address.is_unspecified() && !address.is_multicast()).then_some(address)
 }

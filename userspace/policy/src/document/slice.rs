@@ -1,4 +1,4 @@
-//! `discovery.k8s.io/v1` EndpointSlice.
+//! `discovery.k8s.io/v1` `EndpointSlice`.
 
 use std::net::IpAddr;
 
@@ -57,7 +57,7 @@ pub(crate) struct SlicePort {
 /// The family that `addressType` says; `None` is FQDN.
 type Family = Option<bool>;
 
-/// Decodes an EndpointSlice.
+/// Decodes an `EndpointSlice`.
 pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<SliceObject> {
     const TYPES: [(&str, Family); 3] = [("IPv4", Some(false)), ("IPv6", Some(true)), ("FQDN", None)];
     let before = reader.errors();
@@ -90,7 +90,7 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<SliceOb
         }
         (Some(_), None) => {}
         (None, _) => {
-            reader.warn(meta.mark, "endpoints of addressType FQDN are names and no addresses: ignored")
+            reader.warn(meta.mark, "endpoints of addressType FQDN are names and no addresses: ignored");
         }
     }
     if reader.errors() != before {

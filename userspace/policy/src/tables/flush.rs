@@ -184,6 +184,9 @@ impl Compiler {
         if self.settings.audit_all {
             flags |= ControlSlot::AUDIT_ALL;
         }
+        if self.settings.answers {
+            flags |= ControlSlot::ANSWERS;
+        }
         if !self.tables.prefixes.is_empty() {
             flags |= ControlSlot::HAS_PREFIXES;
         }

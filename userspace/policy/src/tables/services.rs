@@ -57,7 +57,7 @@ impl EndpointRef {
 
 /// A row of a service as it was compiled. It holds one use of every number in it.
 #[derive(Debug)]
-pub(super) struct Frontend {
+pub(super) struct BalancedPort {
     key: ServiceKey,
     number: u32,
     table: u32,
@@ -75,29 +75,29 @@ impl Compiler {
         }
         for (name, _, new) in differences {
             let Some(service) = new else { continue };
-            let mut frontends = Vec::new();
+            let mut ports = Vec::new();
             for port in &service.ports {
                 for address in &service.addresses {
-                    frontends.push(self.add_frontend(service, port, *address));
+                    ports.push(self.add_port(service, port, *address));
                 }
             }
-            self.services.insert(name.clone(), frontends);
+            self.services.insert(name.clone(), ports);
         }
     }
 
     fn remove_service(&mut self, name: &ObjectName) {
-        for mut frontend in self.services.remove(name).unwrap_or_default() {
-            self.record.services.set(&mut self.tables.services, frontend.key, None);
-            self.names.services.release(frontend.number);
-            for endpoint in frontend.endpoints {
+        for mut balanced in self.services.remove(name).unwrap_or_default() {
+            self.record.services.set(&mut self.tables.services, balanced.key, None);
+            self.names.services.release(balanced.number);
+            for endpoint in balanced.endpoints {
                 self.record.endpoints.set(&mut self.tables.endpoints, endpoint, None);
                 self.names.endpoints.release(endpoint);
             }
-            self.replace_table(&mut frontend.table, &[]);
+            self.replace_table(&mut balanced.table, &[]);
         }
     }
 
-    fn add_frontend(&mut self, service: &Service, port: &ServicePort, address: IpAddr) -> Frontend {
+    fn add_port(&mut self, service: &Service, port: &ServicePort, address: IpAddr) -> BalancedPort {
         let ServicePort { port: number, protocol, .. } = *port;
         let key = ServiceKey {
             address: wire(bits(address)),
@@ -127,7 +127,7 @@ impl Compiler {
             ready.truncate(MAX_ENDPOINTS);
         }
         ready.sort_unstable();
-        let mut frontend = Frontend { key, number, table: EMPTY, endpoints };
+        let mut balanced = BalancedPort { key, number, table: EMPTY, endpoints };
         let mut row = ServiceSlot {
             service: number,
             affinity_s: service.affinity_seconds.unwrap_or(0),
@@ -140,12 +140,12 @@ impl Compiler {
             _ => {
                 row.size = maglev::size(&ready);
                 let table = maglev::fill(&ready, row.size);
-                self.replace_table(&mut frontend.table, &table);
-                row.table = frontend.table;
+                self.replace_table(&mut balanced.table, &table);
+                row.table = balanced.table;
             }
         }
         self.record.services.set(&mut self.tables.services, key, Some(row));
-        frontend
+        balanced
     }
 
     fn replace_table(&mut self, holder: &mut u32, table: &[u32]) {
