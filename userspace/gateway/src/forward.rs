@@ -121,8 +121,6 @@ impl Forward {
         for filter in &rule.filters {
             match filter {
                 Filter::RequestHeaders(change) => filter::change(request.headers_mut(), change),
-                // Theirs is the response.
-                Filter::ResponseHeaders(_) => {}
                 Filter::Redirect(redirect) => {
                     let asked = filter::Asked {
                         is_tls,
@@ -154,7 +152,8 @@ impl Forward {
                     *response.headers_mut() = cors::preflight(of_rule, &asked);
                     return response;
                 }
-                Filter::Cors(_) => {}
+                // Theirs is the response.
+                Filter::ResponseHeaders(_) | Filter::Cors(_) => {}
             }
         }
         let query = if target.query.is_empty() { String::new() } else { format!("?{}", target.query) };
@@ -368,19 +367,16 @@ fn target(request: &Request<Incoming>) -> Result<Target, Refusal> {
 
 /// The host of an authority: in lower case, without port and dot at the end. `None`: it is none.
 fn host_of(authority: &str) -> Option<String> {
-    let (host, port) = match authority.strip_prefix('[') {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         // An IPv6 address in brackets.
-        Some(rest) => {
-            let (address, rest) = rest.split_once(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
-            (address, rest.strip_prefix(':').or_else(|| rest.is_empty().then_some("")))
-        }
-        None => {
-            let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
-            let is_name =
-                host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-            (is_name.then_some(host)?, Some(port))
-        }
+        let (address, rest) = rest.split_once(']')?;
+        address.parse::<std::net::Ipv6Addr>().ok()?;
+        (address, rest.strip_prefix(':').or_else(|| rest.is_empty().then_some("")))
+    } else {
+        let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+        let is_name =
+            host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+        (is_name.then_some(host)?, Some(port))
     };
     let port = port?;
     if !port.is_empty() && port.parse::<u16>().is_err() {

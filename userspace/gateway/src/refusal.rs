@@ -1,7 +1,7 @@
 //! What the gateway answers itself when a request cannot be served: whose fault, and which status.
 
 use hyper::StatusCode;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
 
 /// Why the gateway refuses an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,9 +148,6 @@ impl Refusal {
             (HeaderValue::from_static("text/plain; charset=utf-8"), format!("{sentence}\n"))
         }
     }
-
-    /// The name of the header of [`Self::body`]'s first part.
-    pub(crate) const TYPE: hyper::header::HeaderName = CONTENT_TYPE;
 }
 
 impl Blame {

@@ -79,8 +79,7 @@ impl Chunked {
             (At::Extension(size, length), b'\t' | b' '..=b'~') if length < EXTENSION => {
                 At::Extension(size, length + 1)
             }
-            (At::Size(..) | At::Extension(..), b'\n') => return Err(WireFault::BareLf),
-            (At::Size(..) | At::Extension(..), _) => return Err(WireFault::ChunkSize),
+            (At::Size(..) | At::Extension(..) | At::Trailer(..), b'\n') => return Err(WireFault::BareLf),
             (At::SizeLf(0), b'\n') => At::Trailer(Vec::new(), 0),
             (At::SizeLf(size), b'\n') => At::Data(size),
             (At::SizeLf(_) | At::TrailerLf(..), _) if byte != b'\n' => return Err(WireFault::BareCr),
@@ -88,7 +87,6 @@ impl Chunked {
             (At::DataLf, b'\n') => At::Size(0, 0),
             (At::DataCr | At::DataLf, _) => return Err(WireFault::ChunkEnd),
             (At::Trailer(line, before), b'\r') => At::TrailerLf(line, before),
-            (At::Trailer(..), b'\n') => return Err(WireFault::BareLf),
             (At::Trailer(mut line, before), _) => {
                 if before + line.len() >= TRAILERS {
                     return Err(WireFault::Trailer);
@@ -104,7 +102,9 @@ impl Chunked {
                 At::Trailer(Vec::new(), before + line.len())
             }
             // `feed` takes data itself.
-            (At::SizeLf(_) | At::Data(_), _) => return Err(WireFault::ChunkSize),
+            (At::Size(..) | At::Extension(..) | At::SizeLf(_) | At::Data(_), _) => {
+                return Err(WireFault::ChunkSize);
+            }
         };
         Ok(false)
     }

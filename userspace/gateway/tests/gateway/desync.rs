@@ -112,6 +112,7 @@ async fn plain_messages_pass_and_are_framed_anew() {
         )
         .await;
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 3, "{answer:?}");
+    world.stop().await;
     let seen = seen.lock().unwrap();
     assert!(seen[0].contains("content-length: 5") && seen[0].ends_with("hello"), "{}", seen[0]);
     assert!(seen[1].contains("transfer-encoding: chunked") && !seen[1].contains("x=y"), "{}", seen[1]);
@@ -120,7 +121,6 @@ async fn plain_messages_pass_and_are_framed_anew() {
         "{}",
         seen[2]
     );
-    world.stop().await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A gateway and its upstreams, on loopback ports that the kernel picks.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,7 +41,8 @@ pub(crate) fn policy(routes: &str, upstreams: &[SocketAddr]) -> String {
     );
     for (index, upstream) in upstreams.iter().enumerate() {
         let name = char::from(b'a' + u8::try_from(index).unwrap());
-        text += &format!(
+        let _ = write!(
+            text,
             "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, annotations: {{windrose.dev/endpoints: \
              '{}'}}}}\nspec: {{clusterIP: 10.9.0.{}, ports: [{{port: 80, targetPort: {}}}]}}\n",
             upstream.ip(),

@@ -1,8 +1,8 @@
 //! Which rule a request follows, looked up: hosts by hash, paths by elements, regular expressions
 //! last.
 //!
-//! The cost does not grow with hosts and paths. It grows with matches of one host *and* one path
-//! that differ in method, headers or parameters only, and with regular expressions of one host.
+//! Matches of one host *and* one path that differ in method, headers or parameters only are tried one
+//! after the other, and so are the regular expressions of one host.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
