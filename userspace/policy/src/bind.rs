@@ -10,9 +10,11 @@ use crate::fault::{Faults, quoted};
 use crate::model::{ClusterPolicy, Labels, Model, Namespace, NetworkPolicy, ObjectName};
 use crate::place::Place;
 
+mod exposures;
 mod gateways;
 mod services;
 
+use exposures::Room;
 use services::Pending;
 
 /// Builds the model. Objects with a fault are left out of it.
@@ -23,6 +25,7 @@ pub(crate) fn bind<'o>(objects: impl Iterator<Item = &'o Object>, faults: &mut F
         addresses: HashMap::new(),
         cgroups: HashMap::new(),
         pending: Pending::default(),
+        room: Room::default(),
     };
     for object in objects {
         match object {
@@ -50,6 +53,7 @@ struct Binder<'o, 'f> {
     addresses: HashMap<IpAddr, (ObjectName, Place)>,
     cgroups: HashMap<String, (ObjectName, Place)>,
     pending: Pending<'o>,
+    room: Room,
 }
 
 impl Binder<'_, '_> {

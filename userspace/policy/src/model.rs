@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use crate::place::Place;
 
+mod exposure;
 mod gateway;
 mod route;
 mod service;
 
+pub use exposure::{
+    ExposedAt, ExposedEndpoint, Exposure, ExposureKey, ExposureSource, Family, Forwarding, RouteKind,
+};
 pub use gateway::{
     CONTROLLER, DEFAULT_CLASS, Gateway, GatewayClass, GrantFrom, GrantTo, Hostname, Listener,
     ListenerProtocol, ReferenceGrant, RouteNamespaces, SecretRef, TlsSecret,
@@ -37,6 +41,9 @@ pub struct Model {
     pub cluster_policies: BTreeMap<String, Arc<ClusterPolicy>>,
     /// Services with addresses, by (namespace, name).
     pub services: BTreeMap<ObjectName, Arc<Service>>,
+    /// What the outside may ask for, by where. An exposure of a Service has no route's address and port,
+    /// and the other way round.
+    pub exposures: BTreeMap<ExposureKey, Arc<Exposure>>,
     /// `GatewayClass` objects by name.
     pub gateway_classes: BTreeMap<String, Arc<GatewayClass>>,
     /// Gateways by (namespace, name).

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::fault::Faults;
-use crate::model::{Model, Service, ServicePort};
+use crate::model::{Family, Model, Service, ServicePort};
 
 /// Ports that nobody answers, and addresses of a family that no endpoint has.
 pub(super) fn advise(model: &Model, faults: &mut Faults) {
@@ -19,14 +19,20 @@ pub(super) fn advise(model: &Model, faults: &mut Faults) {
 
 fn advise_port(service: &Service, port: &ServicePort, faults: &mut Faults) {
     let is_answered = |address: &IpAddr| {
-        let is_v4 = address.is_ipv4();
-        port.endpoints.iter().any(|endpoint| endpoint.is_ready && endpoint.address.is_ipv4() == is_v4)
+        let family = Family::of(*address);
+        port.endpoints.iter().any(|endpoint| endpoint.is_ready && Family::of(endpoint.address) == family)
     };
-    let silent: Vec<&IpAddr> = service.addresses.iter().filter(|address| !is_answered(address)).collect();
+    // What is so of one address is so of all of its family.
+    let silent: Vec<&IpAddr> = Family::ALL
+        .iter()
+        .filter_map(|family| service.addresses.iter().find(|address| Family::of(**address) == *family))
+        .filter(|address| !is_answered(address))
+        .collect();
+    let is_silent = !service.addresses.iter().any(is_answered);
     let what = format!("port {}/{} of this Service", port.port, port.protocol.name());
     let message = match silent[..] {
         [] => return,
-        [address] if service.addresses.len() > 1 => {
+        [address] if !is_silent => {
             format!("{what} has no ready endpoint of the family of {address}: who asks for that is refused")
         }
         _ => format!("{what} has no ready endpoint: who asks for it is refused"),

@@ -185,7 +185,9 @@ fn find(
         if nearest(name, KNOWN.iter().map(|known| known.name)).is_some() {
             reader.unknown(version_mark, "apiVersion", version, "", &versions);
         } else {
-            let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
+            let mut names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
+            // One that is there in two versions.
+            names.dedup();
             let message = format!(
                 "kind {} of {} is not known here: expected {}",
                 quoted(name),

@@ -4,7 +4,7 @@
 use super::name::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::node::{Entry, Mark, Node, Value};
 use super::reader::Reader;
-use super::service::KEYS;
+use super::service::{KEYS, ROUTE_KEYS};
 use crate::fault::quoted;
 use crate::model::Labels;
 
@@ -50,6 +50,8 @@ pub(super) enum Shape {
     Workload,
     /// A service: its name is a DNS label.
     Service,
+    /// A `TCPRoute` or `UDPRoute`.
+    TransportRoute,
     /// A policy in a namespace.
     Policy,
     /// A policy without a namespace.
@@ -71,13 +73,13 @@ pub(super) struct Meta {
     pub(super) created: Option<String>,
     /// Annotation `windrose.dev/audit` is `"true"`.
     pub(super) audit: bool,
-    /// Our annotations of a service.
+    /// Our annotations of a service or a route.
     pub(super) annotations: Vec<Annotation>,
     /// Where the name is.
     pub(super) mark: Mark,
 }
 
-/// One of our annotations of a service.
+/// One of our annotations of a service or a route.
 #[derive(Debug)]
 pub(super) struct Annotation {
     /// Where its key is.
@@ -120,7 +122,7 @@ pub(super) fn decode(
     };
     let namespace = match shape {
         Shape::Namespace | Shape::ClusterPolicy | Shape::ClusterObject => String::new(),
-        Shape::Workload | Shape::Service | Shape::Policy => {
+        Shape::Workload | Shape::Service | Shape::TransportRoute | Shape::Policy => {
             namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
         }
     };
@@ -131,7 +133,11 @@ fn decode_name(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) -> Option
     let name = reader.text(node, "metadata.name")?;
     let check = match shape {
         Shape::Namespace | Shape::Service => check_label,
-        Shape::Workload | Shape::Policy | Shape::ClusterPolicy | Shape::ClusterObject => check_subdomain,
+        Shape::Workload
+        | Shape::TransportRoute
+        | Shape::Policy
+        | Shape::ClusterPolicy
+        | Shape::ClusterObject => check_subdomain,
     };
     if let Err(why) = check(name) {
         reader.error(node.mark, format!("metadata.name {} {why}", quoted(name)));
@@ -196,19 +202,25 @@ fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) ->
             continue;
         }
         if let Some(name) = KEYS.iter().find(|name| **name == key) {
-            if shape == Shape::Service {
+            let is_of_routes = ROUTE_KEYS.contains(name);
+            if shape == Shape::Service || (shape == Shape::TransportRoute && is_of_routes) {
                 annotations.push(Annotation { mark, name, value_mark, value: value.to_owned() });
             } else {
-                reader.error(mark, format!("annotation `{name}` belongs on a Service, not here"));
+                let and = if is_of_routes { ", TCPRoute or UDPRoute" } else { "" };
+                reader.error(mark, format!("annotation `{name}` belongs on a Service{and}, not here"));
             }
             continue;
         }
         if key != AUDIT {
-            let known: &[&str] = if shape == Shape::Service { &KEYS } else { &[AUDIT] };
+            let known: &[&str] = match shape {
+                Shape::Service => &KEYS,
+                Shape::TransportRoute => &ROUTE_KEYS,
+                _ => &[AUDIT],
+            };
             reader.unknown(mark, "annotation", key, "", known);
             continue;
         }
-        if matches!(shape, Shape::Workload | Shape::Service | Shape::ClusterObject) {
+        if matches!(shape, Shape::Workload | Shape::Service | Shape::TransportRoute | Shape::ClusterObject) {
             let message = format!(
                 "annotation `{AUDIT}` belongs on a Namespace, NetworkPolicy or ClusterNetworkPolicy, not here"
             );

@@ -13,10 +13,13 @@ use crate::model::{Balancing, ObjectName, Protocol, Requirement, Selector};
 use crate::place::Place;
 
 mod annotations;
+mod outside;
 
-pub(super) use annotations::KEYS;
 pub(crate) use annotations::Weighed;
 use annotations::Weight;
+pub(super) use annotations::{KEYS, ROUTE_KEYS};
+pub(crate) use outside::Outside;
+use outside::{Kind, Written};
 
 /// Upstream's bounds of `timeoutSeconds`, and what it is when it is not written.
 const LONGEST_AFFINITY: u32 = 86_400;
@@ -52,7 +55,7 @@ const PORT: [&str; 6] = ["name", "protocol", "appProtocol", "port", "targetPort"
 pub(crate) struct ServiceObject {
     /// Namespace and name.
     pub(crate) name: ObjectName,
-    /// Its addresses; none if it is headless or an alias, and then it is not balanced.
+    /// Its `clusterIPs`; none if it is headless or an alias, and then it is not balanced.
     pub(crate) addresses: Vec<(Place, IpAddr)>,
     /// Its ports of TCP and UDP.
     pub(crate) ports: Vec<PortObject>,
@@ -70,6 +73,8 @@ pub(crate) struct ServiceObject {
     pub(crate) affinity_seconds: Option<u32>,
     /// `internalTrafficPolicy: Local`.
     pub(crate) is_local: bool,
+    /// What the outside may ask for.
+    pub(crate) outside: Outside,
     /// `publishNotReadyAddresses`.
     pub(crate) takes_unready: bool,
     /// Where its name is.
@@ -84,6 +89,8 @@ pub(crate) struct PortObject {
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
     pub(crate) target: Target,
+    /// `nodePort`.
+    pub(crate) node_port: Option<(Place, u16)>,
     /// Where it begins.
     pub(crate) place: Place,
     /// Where its target is.
@@ -109,9 +116,8 @@ enum ClusterIp {
 
 /// What a `spec` says.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent fields of upstream's, not a state")]
 struct Spec {
-    is_alias: bool,
+    kind: Kind,
     address: Option<(Mark, ClusterIp)>,
     addresses: Vec<(Mark, ClusterIp)>,
     ports: Vec<PortObject>,
@@ -120,13 +126,37 @@ struct Spec {
     timeout: Option<u32>,
     is_local: bool,
     takes_unready: bool,
+    outside: Written,
 }
 
-/// Decodes a Service. `status` and what concerns traffic from outside mean nothing here.
+impl ServiceObject {
+    /// Every address at which it is balanced, each once.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (&Place, IpAddr)> {
+        let is_own = |address: IpAddr| self.addresses.iter().any(|(_, own)| *own == address);
+        let outside = self.outside.addresses.iter().map(|this| (&this.place, this.address));
+        let own = self.addresses.iter().map(|(place, address)| (place, *address));
+        own.chain(outside.filter(move |(_, address)| !is_own(*address)))
+    }
+
+    /// Whether it has an address.
+    pub(crate) fn is_balanced(&self) -> bool {
+        self.addresses().next().is_some()
+    }
+}
+
+impl Spec {
+    /// The first of its cluster addresses as it is written, `None` too.
+    fn address(&self) -> Option<&(Mark, ClusterIp)> {
+        self.addresses.first().or(self.address.as_ref())
+    }
+}
+
+/// Decodes a Service.
 pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ServiceObject> {
     let before = reader.errors();
     let mut metadata = None;
     let mut spec = None;
+    let mut status = None;
     reader.fields(
         node,
         "Service",
@@ -134,6 +164,7 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service
         |reader, key, entry| match key {
             "metadata" => metadata = Some(&entry.value),
             "spec" => spec = Some((entry.value.mark, decode_spec(reader, &entry.value))),
+            "status" => status = Some(&entry.value),
             _ => {}
         },
     );
@@ -141,18 +172,29 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service
         reader.missing(node.mark, "Service", "spec");
     }
     let meta = meta::decode(reader, node.mark, metadata, Shape::Service)?;
-    let (spec_mark, spec) = spec?;
-    let addresses = if reader.errors() == before { addresses(reader, spec_mark, &spec) } else { Vec::new() };
+    let (spec_mark, mut spec) = spec?;
+    if let Some(status) = status {
+        spec.outside.status(reader, status);
+    }
+    let is_sound = reader.errors() == before;
+    let addresses = if is_sound { addresses(reader, spec_mark, &spec) } else { Vec::new() };
     let said = annotations::decode(reader, &meta.annotations);
+    let is_headless = addresses.is_empty() && spec.address().is_some();
+    let written = std::mem::take(&mut spec.outside);
+    let outside = if is_sound {
+        written.close(reader, meta.mark, spec.kind, is_headless, &spec.ports, said.forwarding)
+    } else {
+        Outside::default()
+    };
     if reader.errors() != before {
         return None;
     }
-    if spec.is_alias {
+    if spec.kind == Kind::Alias {
         reader.warn(meta.mark, "a Service of type ExternalName is a name and no address: it is ignored");
-    } else if !addresses.is_empty() && spec.ports.is_empty() {
+    } else if !(addresses.is_empty() && outside.addresses.is_empty()) && spec.ports.is_empty() {
         reader.warn(meta.mark, "this Service has no port of TCP or UDP: nothing is balanced");
     }
-    let is_balanced = !addresses.is_empty();
+    let is_balanced = !(addresses.is_empty() && outside.addresses.is_empty());
     Some(ServiceObject {
         name: ObjectName { namespace: meta.namespace, name: meta.name },
         addresses: addresses.into_iter().map(|(mark, address)| (reader.place(mark), address)).collect(),
@@ -164,14 +206,13 @@ pub(super) fn decode(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service
         ends_removed: said.ends_removed,
         affinity_seconds: spec.is_by_client.then(|| spec.timeout.unwrap_or(DEFAULT_AFFINITY)),
         is_local: spec.is_local,
+        outside,
         takes_unready: spec.takes_unready,
         place: reader.place(meta.mark),
     })
 }
 
 fn decode_spec(reader: &mut Reader<'_>, node: &Node<'_>) -> Spec {
-    const TYPES: [(&str, bool); 4] =
-        [("ClusterIP", false), ("NodePort", false), ("LoadBalancer", false), ("ExternalName", true)];
     let mut spec = Spec::default();
     reader.fields(node, "spec", &SPEC, |reader, key, entry| {
         let value = &entry.value;
@@ -185,7 +226,7 @@ fn decode_spec(reader: &mut Reader<'_>, node: &Node<'_>) -> Spec {
                     spec.addresses.extend(decode_cluster_ip(reader, item).map(|ip| (item.mark, ip)));
                 }
             }
-            "type" => spec.is_alias = reader.word(value, "type", &TYPES).unwrap_or_default(),
+            "type" => spec.kind = reader.word(value, "type", &Kind::WORDS).unwrap_or_default(),
             "sessionAffinity" => {
                 let words = [("None", false), ("ClientIP", true)];
                 spec.is_by_client = reader.word(value, key, &words).unwrap_or_default();
@@ -196,7 +237,7 @@ fn decode_spec(reader: &mut Reader<'_>, node: &Node<'_>) -> Spec {
                 spec.is_local = reader.word(value, key, &words).unwrap_or_default();
             }
             "publishNotReadyAddresses" => spec.takes_unready = reader.boolean(value, key).unwrap_or_default(),
-            _ => {}
+            _ => spec.outside.field(reader, key, entry),
         }
     });
     spec
@@ -213,11 +254,15 @@ fn decode_cluster_ip(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Cluster
 
 /// The service's addresses; none if it is headless or an alias.
 fn addresses(reader: &mut Reader<'_>, mark: Mark, spec: &Spec) -> Vec<(Mark, IpAddr)> {
-    if spec.is_alias {
+    if spec.kind == Kind::Alias {
         return Vec::new();
     }
     let all: Vec<(Mark, ClusterIp)> =
         if spec.addresses.is_empty() { spec.address.into_iter().collect() } else { spec.addresses.clone() };
+    // Who asks from outside is enough.
+    if all.is_empty() && spec.outside.has_address(spec.kind) {
+        return Vec::new();
+    }
     if let (Some((mark, one)), Some((_, first))) = (spec.address, all.first())
         && one != *first
     {
@@ -310,11 +355,15 @@ fn decode_port(reader: &mut Reader<'_>, node: &Node<'_>, is_one_of_many: bool) -
     let mut name = String::new();
     let mut protocol = Protocol::Tcp;
     let mut port = None;
-    let mut target = None;
+    let (mut target, mut node_port) = (None, None);
     reader.fields(node, "a port", &PORT, |reader, key, entry| match key {
         "name" => name = decode_port_name(reader, &entry.value).unwrap_or_default(),
         "protocol" => protocol = reader.word(&entry.value, key, &PROTOCOLS).unwrap_or(protocol),
         "port" => port = decode_number(reader, &entry.value, key),
+        "nodePort" => {
+            let place = reader.place(entry.value.mark);
+            node_port = decode_number(reader, &entry.value, key).map(|number| (place, number));
+        }
         "targetPort" => {
             target = decode_target(reader, &entry.value).map(|target| (entry.value.mark, target));
         }
@@ -335,6 +384,7 @@ fn decode_port(reader: &mut Reader<'_>, node: &Node<'_>, is_one_of_many: bool) -
         port,
         protocol,
         target,
+        node_port,
         place: reader.place(node.mark),
         target_place: reader.place(mark),
     };
