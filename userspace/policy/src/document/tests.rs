@@ -4,6 +4,7 @@ use crate::fault::Fault;
 use crate::model::{Model, Selector};
 use crate::source::{Parsed, Source, parse};
 
+mod exposures;
 mod hostile;
 mod services;
 
