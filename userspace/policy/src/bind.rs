@@ -12,7 +12,9 @@ use crate::place::Place;
 
 mod exposures;
 mod gateways;
+mod routes;
 mod services;
+mod shares;
 
 use exposures::Room;
 use services::Pending;
@@ -39,10 +41,12 @@ pub(crate) fn bind<'o>(objects: impl Iterator<Item = &'o Object>, faults: &mut F
             Object::GatewayClass(class) => binder.gateway_class(class),
             Object::Gateway(gateway) => binder.gateway(gateway),
             Object::HttpRoute(route) => binder.http_route(route),
+            Object::TransportRoute(route) => binder.transport_route(route),
             Object::ReferenceGrant(grant) => binder.grant(grant),
         }
     }
     binder.services();
+    binder.expose_routes();
     binder.model
 }
 

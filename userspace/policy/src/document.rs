@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::fault::Faults;
 use crate::model::{
-    ClusterPolicy, Gateway, GatewayClass, HttpRoute, NetworkPolicy, ReferenceGrant, TlsSecret,
+    ClusterPolicy, Gateway, GatewayClass, HttpRoute, NetworkPolicy, ReferenceGrant, TlsSecret, TransportRoute,
 };
 
 mod address;
@@ -59,6 +59,8 @@ pub(crate) enum Object {
     Gateway(Arc<Gateway>),
     /// A `gateway.networking.k8s.io/v1` `HTTPRoute`.
     HttpRoute(Arc<HttpRoute>),
+    /// A `gateway.networking.k8s.io` `TCPRoute` or `UDPRoute`.
+    TransportRoute(Arc<TransportRoute>),
     /// A `gateway.networking.k8s.io` `ReferenceGrant`.
     ReferenceGrant(Arc<ReferenceGrant>),
 }

@@ -10,6 +10,7 @@ mod exposure;
 mod gateway;
 mod route;
 mod service;
+mod transport;
 
 pub use exposure::{
     ExposedAt, ExposedEndpoint, Exposure, ExposureKey, ExposureSource, Family, Forwarding, RouteKind,
@@ -23,6 +24,7 @@ pub use route::{
     PathMatch, Pattern, Redirect, Retry, Rewrite, RouteMatch, RouteRule, Value, ValueMatch,
 };
 pub use service::{Balancing, Endpoint, MAX_WEIGHT, Service, ServicePort};
+pub use transport::TransportRoute;
 
 /// Labels of a workload or namespace, ordered by key.
 pub type Labels = BTreeMap<String, String>;
@@ -50,6 +52,8 @@ pub struct Model {
     pub gateways: BTreeMap<ObjectName, Arc<Gateway>>,
     /// `HTTPRoute` objects by (namespace, name).
     pub http_routes: BTreeMap<ObjectName, Arc<HttpRoute>>,
+    /// `TCPRoute` and `UDPRoute` objects by kind and (namespace, name).
+    pub transport_routes: BTreeMap<(RouteKind, ObjectName), Arc<TransportRoute>>,
     /// `ReferenceGrant` objects by (namespace, name).
     pub grants: BTreeMap<ObjectName, Arc<ReferenceGrant>>,
     /// Secrets with certificates by (namespace, name).

@@ -7,12 +7,15 @@
 mod attach;
 mod backend;
 mod conflicts;
+mod grants;
+mod listeners;
 mod matcher;
 pub mod path;
 pub mod query;
 pub mod reference;
 mod request;
 mod status;
+mod transport;
 
 pub use attach::{Attached, Bind, BoundListener, Routing, attach};
 pub use backend::{Backend, BadBackend, BoundRule, MirrorTo};
@@ -22,6 +25,8 @@ pub use status::{
     ClassStatus, Condition, ConditionType, GatewayStatus, ListenerStatus, ParentStatus, Reason, RouteStatus,
     Statuses,
 };
+
+pub(crate) use transport::{Attachment, Resolved, Transports, transports};
 
 #[cfg(test)]
 mod tests;

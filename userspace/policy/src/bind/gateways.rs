@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Binder, duplicate, show};
 use crate::fault::Faults;
-use crate::model::{Gateway, GatewayClass, HttpRoute, ObjectName, ReferenceGrant, TlsSecret};
+use crate::model::{Gateway, GatewayClass, HttpRoute, ObjectName, ReferenceGrant, TlsSecret, TransportRoute};
 use crate::place::Place;
 
 /// What is in a namespace and has a place.
@@ -58,6 +58,19 @@ impl Binder<'_, '_> {
     pub(super) fn http_route(&mut self, route: &Arc<HttpRoute>) {
         self.use_namespace(&route.name.namespace);
         insert(&mut self.model.http_routes, route, self.faults);
+    }
+
+    pub(super) fn transport_route(&mut self, route: &Arc<TransportRoute>) {
+        self.use_namespace(&route.name.namespace);
+        match self.model.transport_routes.entry((route.kind, route.name.clone())) {
+            Entry::Vacant(entry) => {
+                entry.insert(route.clone());
+            }
+            Entry::Occupied(first) => {
+                let message = duplicate(route.kind.name(), &show(&route.name), &first.get().place);
+                self.faults.error(route.place.clone(), message);
+            }
+        }
     }
 
     pub(super) fn grant(&mut self, grant: &Arc<ReferenceGrant>) {

@@ -6,6 +6,7 @@ use super::node::{Mark, Node, Value};
 use super::reader::{Reader, one_of};
 use super::{Object, cluster_policy, gateway, namespace, network_policy, service, slice, workload};
 use crate::fault::{nearest, quoted};
+use crate::model::RouteKind;
 
 /// A kind that policy files may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,7 @@ enum Kind {
     GatewayClass,
     Gateway,
     HttpRoute,
+    TransportRoute(RouteKind),
     ReferenceGrant,
     /// A list of objects of one kind, or (`v1` List) of any.
     List(Option<&'static Known>),
@@ -34,7 +36,7 @@ struct Known {
 }
 
 /// Every kind but the lists of one kind, which are these names and `List`.
-static KNOWN: [Known; 13] = [
+static KNOWN: [Known; 17] = [
     Known { version: "v1", name: "Namespace", kind: Kind::Namespace },
     Known { version: "v1", name: "Service", kind: Kind::Service },
     Known { version: "discovery.k8s.io/v1", name: "EndpointSlice", kind: Kind::EndpointSlice },
@@ -49,6 +51,26 @@ static KNOWN: [Known; 13] = [
     Known { version: "gateway.networking.k8s.io/v1", name: "GatewayClass", kind: Kind::GatewayClass },
     Known { version: "gateway.networking.k8s.io/v1", name: "Gateway", kind: Kind::Gateway },
     Known { version: "gateway.networking.k8s.io/v1", name: "HTTPRoute", kind: Kind::HttpRoute },
+    Known {
+        version: "gateway.networking.k8s.io/v1",
+        name: "TCPRoute",
+        kind: Kind::TransportRoute(RouteKind::Tcp),
+    },
+    Known {
+        version: "gateway.networking.k8s.io/v1alpha2",
+        name: "TCPRoute",
+        kind: Kind::TransportRoute(RouteKind::Tcp),
+    },
+    Known {
+        version: "gateway.networking.k8s.io/v1",
+        name: "UDPRoute",
+        kind: Kind::TransportRoute(RouteKind::Udp),
+    },
+    Known {
+        version: "gateway.networking.k8s.io/v1alpha2",
+        name: "UDPRoute",
+        kind: Kind::TransportRoute(RouteKind::Udp),
+    },
     Known { version: "gateway.networking.k8s.io/v1", name: "ReferenceGrant", kind: Kind::ReferenceGrant },
     Known {
         version: "gateway.networking.k8s.io/v1beta1",
@@ -93,6 +115,10 @@ fn decode_as(
         }
         Kind::HttpRoute => {
             objects.extend(gateway::decode_route(reader, node).map(Arc::new).map(Object::HttpRoute));
+        }
+        Kind::TransportRoute(kind) => {
+            let route = gateway::decode_transport(reader, node, kind);
+            objects.extend(route.map(Arc::new).map(Object::TransportRoute));
         }
         Kind::ReferenceGrant => {
             objects.extend(gateway::decode_grant(reader, node).map(Arc::new).map(Object::ReferenceGrant));

@@ -17,7 +17,7 @@ mod outside;
 
 pub(crate) use annotations::Weighed;
 use annotations::Weight;
-pub(super) use annotations::{KEYS, ROUTE_KEYS};
+pub(super) use annotations::{KEYS, ROUTE_KEYS, decode_forwarding};
 pub(crate) use outside::Outside;
 use outside::{Kind, Written};
 

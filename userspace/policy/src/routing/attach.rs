@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::backend::{self, BadBackend, BoundRule, is_granted};
-use super::conflicts::{self, Id, Point};
+use super::backend::{self, BadBackend, BoundRule};
+use super::conflicts::Point;
+use super::listeners::{HTTP_ROUTE, Listeners, Refused, age};
 use super::status::{
     ClassStatus, Condition, ConditionType, GatewayStatus, ListenerStatus, ParentStatus, Reason, RouteStatus,
     Statuses,
 };
-use crate::model::{
-    CONTROLLER, DEFAULT_CLASS, Gateway, Hostname, HttpRoute, Listener, ListenerProtocol, Model, ObjectName,
-    ParentRef, RouteNamespaces,
-};
+use super::transport::{self, Resolved};
+use crate::model::{CONTROLLER, Gateway, Hostname, HttpRoute, ListenerProtocol, Model, ObjectName};
 use crate::place::Place;
-
-const GROUP: &str = "gateway.networking.k8s.io";
 
 /// What listens, with which routes, and the conditions of every object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,33 +74,26 @@ pub fn attach(model: &Model) -> Routing {
         };
         statuses.classes.insert(class.name.clone(), ClassStatus { conditions: vec![accepted] });
     }
-    let mut gateways: Vec<&Arc<Gateway>> =
-        model.gateways.values().filter(|gateway| is_ours(model, gateway)).collect();
-    gateways.sort_by_key(|gateway| age(gateway.created.as_deref(), &gateway.name));
-    let lost = conflicts::conflicts(&gateways);
-    let mut listeners: BTreeMap<Id, Open> = BTreeMap::new();
-    for (of, gateway) in gateways.iter().enumerate() {
-        for index in 0..gateway.listeners.len() {
-            let id = (of, index);
-            listeners.insert(id, open(model, gateway, index, lost.get(&id)));
-        }
-    }
+    let mut listeners = Listeners::new(model, |_| true);
     let mut routes: Vec<&Arc<HttpRoute>> = model.http_routes.values().collect();
-    routes.sort_by_key(|route| age(route.created.as_deref(), &route.name));
-    let index: BTreeMap<&ObjectName, usize> =
-        gateways.iter().enumerate().map(|(at, gateway)| (&gateway.name, at)).collect();
+    routes.sort_by_cached_key(|route| age(route.created.as_deref(), &route.name));
     let mut rules = 0;
     for route in routes {
-        let status = attach_route(model, route, &mut rules, (&gateways, &index), &mut listeners);
+        let status = attach_route(route, &mut rules, &mut listeners);
         if !status.parents.is_empty() {
             statuses.routes.insert(route.name.clone(), status);
         }
     }
+    for Resolved { route, status, .. } in transport::attach(&mut listeners).routes {
+        if !status.parents.is_empty() {
+            statuses.transport_routes.insert((route.kind, route.name.clone()), status);
+        }
+    }
     let mut binds: BTreeMap<Point, Bind> = BTreeMap::new();
-    for (of, gateway) in gateways.iter().enumerate() {
+    for (of, gateway) in listeners.gateways.iter().enumerate() {
         let mut of_gateway = Vec::new();
         for (index, listener) in gateway.listeners.iter().enumerate() {
-            let Some(open) = listeners.remove(&(of, index)) else { continue };
+            let Some(open) = listeners.open.remove(&(of, index)) else { continue };
             if open.is_served && !gateway.has_named_address {
                 let point = (gateway.addresses.clone(), listener.port);
                 let is_tls = listener.protocol != ListenerProtocol::Http;
@@ -128,225 +118,61 @@ pub fn attach(model: &Model) -> Routing {
     Routing { binds: binds.into_values().collect(), rules, statuses }
 }
 
-/// The older is less; who has no time is younger than all who have.
-fn age<'a>(created: Option<&'a str>, name: &ObjectName) -> (bool, Option<&'a str>, ObjectName) {
-    (created.is_none(), created, name.clone())
-}
-
-/// Whether its class is ours. The class of our name is there without being written.
-fn is_ours(model: &Model, gateway: &Gateway) -> bool {
-    match model.gateway_classes.get(&gateway.class) {
-        Some(class) => class.controller == CONTROLLER && !class.has_parameters,
-        None => gateway.class == DEFAULT_CLASS,
-    }
-}
-
-/// A listener while routes are attached to it.
-struct Open {
-    status: ListenerStatus,
-    /// It takes routes: it is accepted and conflicts with none.
-    takes_routes: bool,
-    /// It can be listened on.
-    is_served: bool,
-    certificates: Vec<ObjectName>,
-    routes: Vec<Attached>,
-}
-
-fn open(model: &Model, gateway: &Gateway, index: usize, lost: Option<&(Reason, String)>) -> Open {
-    use ConditionType::{Accepted, Conflicted, Programmed, ResolvedRefs};
-    let listener = &gateway.listeners[index];
-    let accepted = if listener.protocol.is_http() {
-        Condition::yes(Accepted, Reason::Accepted)
-    } else {
-        let message = format!("{} is not served by this version", listener.protocol.name());
-        Condition::no(Accepted, Reason::UnsupportedProtocol, message)
-    };
-    let conflicted = match lost {
-        Some((reason, message)) => {
-            Condition { kind: Conflicted, is_true: true, reason: *reason, message: message.clone() }
-        }
-        None => Condition::no(Conflicted, Reason::NoConflicts, ""),
-    };
-    let kinds_fault = foreign_kind(listener);
-    let takes_http = listener.protocol.is_http() && takes_http(listener);
-    let (certificates, bad) = certificates(model, gateway, listener);
-    let resolved = match kinds_fault.or(bad) {
-        Some((reason, message)) => Condition::no(ResolvedRefs, reason, message),
-        None => Condition::yes(ResolvedRefs, Reason::ResolvedRefs),
-    };
-    let has_certificate = listener.protocol != ListenerProtocol::Https || !certificates.is_empty();
-    let is_served = accepted.is_true && lost.is_none() && has_certificate;
-    let programmed = if !is_served {
-        Condition::no(Programmed, Reason::Invalid, "")
-    } else if listener.protocol == ListenerProtocol::Https {
-        Condition::no(Programmed, Reason::Pending, "TLS is not served by this version")
-    } else {
-        Condition::yes(Programmed, Reason::Programmed)
-    };
-    Open {
-        takes_routes: accepted.is_true && lost.is_none() && takes_http,
-        status: ListenerStatus {
-            name: listener.name.clone(),
-            supported_kinds: if takes_http { vec!["HTTPRoute"] } else { Vec::new() },
-            attached_routes: 0,
-            conditions: vec![accepted, conflicted, resolved, programmed],
-        },
-        is_served,
-        certificates,
-        routes: Vec::new(),
-    }
-}
-
-fn takes_http(listener: &Listener) -> bool {
-    listener
-        .kinds
-        .as_ref()
-        .is_none_or(|kinds| kinds.iter().any(|(group, kind)| group == GROUP && kind == "HTTPRoute"))
-}
-
-/// A kind in `allowedRoutes` that cannot be here.
-fn foreign_kind(listener: &Listener) -> Option<(Reason, String)> {
-    let fits = |group: &str, kind: &str| listener.protocol.is_http() && group == GROUP && kind == "HTTPRoute";
-    let (group, kind) = listener.kinds.iter().flatten().find(|(group, kind)| !fits(group, kind))?;
-    Some((Reason::InvalidRouteKinds, format!("routes of kind {kind} of {group} are not served here")))
-}
-
-/// The certificates that can be used, and what is wrong with the first that cannot.
-fn certificates(
-    model: &Model,
-    gateway: &Gateway,
-    listener: &Listener,
-) -> (Vec<ObjectName>, Option<(Reason, String)>) {
-    let mut good = Vec::new();
-    let mut bad = None;
-    let from = (GROUP, "Gateway", gateway.name.namespace.as_str());
-    for reference in &listener.certificates {
-        let ObjectName { namespace, name } = &reference.name;
-        let fault = if reference.foreign.is_some() {
-            Some((Reason::InvalidCertificateRef, "is of a kind that is no v1 Secret"))
-        } else if !is_granted(model.grants.values(), from, ("", "Secret"), &reference.name) {
-            Some((Reason::RefNotPermitted, "is in another namespace, where no ReferenceGrant allows it"))
-        } else {
-            match model.secrets.get(&reference.name) {
-                None => Some((Reason::InvalidCertificateRef, "is no Secret of type kubernetes.io/tls")),
-                Some(secret) if !has_pem(&secret.certificate, "CERTIFICATE") => {
-                    Some((Reason::InvalidCertificateRef, "has no certificate in PEM"))
-                }
-                Some(secret) if !has_pem(&secret.key, "PRIVATE KEY") => {
-                    Some((Reason::InvalidCertificateRef, "has no private key in PEM"))
-                }
-                Some(_) => None,
-            }
-        };
-        match fault {
-            None => good.push(reference.name.clone()),
-            Some((reason, why)) => {
-                bad.get_or_insert((reason, format!("{}: {namespace}/{name} {why}", reference.place)));
-            }
-        }
-    }
-    (good, bad)
-}
-
-/// Whether there is a block whose label ends so (RFC 7468); `RSA PRIVATE KEY` is a `PRIVATE KEY`.
-fn has_pem(bytes: &[u8], label: &str) -> bool {
-    let text = String::from_utf8_lossy(bytes);
-    let is_line = |line: &str, begins: &str| {
-        line.trim_end()
-            .strip_prefix(begins)
-            .and_then(|rest| rest.strip_suffix("-----"))
-            .is_some_and(|this| this.ends_with(label))
-    };
-    text.lines().any(|line| is_line(line, "-----BEGIN "))
-        && text.lines().any(|line| is_line(line, "-----END "))
-}
-
 fn attach_route(
-    model: &Model,
     route: &Arc<HttpRoute>,
     rules_so_far: &mut usize,
-    (gateways, index): (&[&Arc<Gateway>], &BTreeMap<&ObjectName, usize>),
-    listeners: &mut BTreeMap<Id, Open>,
+    listeners: &mut Listeners<'_>,
 ) -> RouteStatus {
-    use ConditionType::{Accepted, ResolvedRefs};
     let mut status = RouteStatus::default();
-    let (rules, bad) = backend::bind(model, route, *rules_so_far);
+    let (rules, bad) = backend::bind(listeners.model, &listeners.grants, route, *rules_so_far);
     *rules_so_far += rules.len();
-    let resolved = match worst(&bad) {
-        None => Condition::yes(ResolvedRefs, Reason::ResolvedRefs),
-        Some((why, message)) => Condition::no(ResolvedRefs, why.reason(), message),
-    };
+    let resolved = resolved(&bad);
     for (at, parent) in route.parents.iter().enumerate() {
-        let Some(&of) = index.get(&parent.gateway).filter(|_| parent.foreign.is_none()) else { continue };
-        let gateway = gateways[of];
-        let accepted = match attach_to(model, route, parent, (of, gateway), &rules, listeners) {
-            Ok(()) => Condition::yes(Accepted, Reason::Accepted),
-            Err((reason, message)) => Condition::no(Accepted, reason, message),
-        };
+        let taken = listeners.offer(parent, &route.name.namespace, HTTP_ROUTE, |_, listener, open| {
+            let Some(hostnames) = common(listener.hostname.as_ref(), &route.hostnames) else {
+                let why = "no listener has one of its hostnames";
+                return Err((Reason::NoMatchingListenerHostname, why));
+            };
+            // Two parentRefs may ask for the same listener.
+            let is_there = open
+                .routes
+                .iter()
+                .any(|attached| attached.rules.first().is_some_and(|rule| rule.route.name == route.name));
+            if !is_there {
+                open.status.attached_routes += 1;
+                open.routes.push(Attached { hostnames, rules: rules.clone() });
+            }
+            Ok(())
+        });
+        let Some(taken) = taken else { continue };
         status.parents.push(ParentStatus {
             index: at,
             gateway: parent.gateway.clone(),
-            conditions: vec![accepted, resolved.clone()],
+            conditions: vec![accepted(taken), resolved.clone()],
         });
     }
     status
 }
 
+/// The condition Accepted of a route at a parent.
+pub(super) fn accepted(taken: Result<(), Refused>) -> Condition {
+    match taken {
+        Ok(()) => Condition::yes(ConditionType::Accepted, Reason::Accepted),
+        Err((reason, message)) => Condition::no(ConditionType::Accepted, reason, message),
+    }
+}
+
+/// The condition `ResolvedRefs` of a route with these bad references.
+pub(super) fn resolved(bad: &[(BadBackend, String)]) -> Condition {
+    match worst(bad) {
+        None => Condition::yes(ConditionType::ResolvedRefs, Reason::ResolvedRefs),
+        Some((why, message)) => Condition::no(ConditionType::ResolvedRefs, why.reason(), message),
+    }
+}
+
 /// Kind and permission before what is merely not there yet.
 fn worst(bad: &[(BadBackend, String)]) -> Option<(BadBackend, String)> {
     bad.iter().min_by_key(|(why, _)| *why).cloned()
-}
-
-fn attach_to(
-    model: &Model,
-    route: &HttpRoute,
-    parent: &ParentRef,
-    (of, gateway): (usize, &Gateway),
-    rules: &[Arc<BoundRule>],
-    listeners: &mut BTreeMap<Id, Open>,
-) -> Result<(), (Reason, &'static str)> {
-    let asked = |listener: &Listener| {
-        parent.listener.as_ref().is_none_or(|name| *name == listener.name)
-            && parent.port.is_none_or(|port| port == listener.port)
-    };
-    // The nearest that it came to being accepted.
-    let mut failure = (Reason::NoMatchingParent, "the gateway has no such listener");
-    let mut is_accepted = false;
-    for (index, listener) in gateway.listeners.iter().enumerate().filter(|(_, listener)| asked(listener)) {
-        let Some(open) = listeners.get_mut(&(of, index)) else { continue };
-        if !open.takes_routes || !is_allowed(model, route, gateway, listener) {
-            if failure.0 == Reason::NoMatchingParent {
-                failure = (Reason::NotAllowedByListeners, "no listener takes it: see its allowedRoutes");
-            }
-            continue;
-        }
-        let Some(hostnames) = common(listener.hostname.as_ref(), &route.hostnames) else {
-            failure = (Reason::NoMatchingListenerHostname, "no listener has one of its hostnames");
-            continue;
-        };
-        is_accepted = true;
-        // Two parentRefs may ask for the same listener.
-        let is_there = open
-            .routes
-            .iter()
-            .any(|attached| attached.rules.first().is_some_and(|rule| rule.route.name == route.name));
-        if !is_there {
-            open.status.attached_routes += 1;
-            open.routes.push(Attached { hostnames, rules: rules.to_vec() });
-        }
-    }
-    if is_accepted { Ok(()) } else { Err(failure) }
-}
-
-fn is_allowed(model: &Model, route: &HttpRoute, gateway: &Gateway, listener: &Listener) -> bool {
-    match &listener.namespaces {
-        RouteNamespaces::All => true,
-        RouteNamespaces::Same => route.name.namespace == gateway.name.namespace,
-        RouteNamespaces::Selector(selector) => model
-            .namespaces
-            .get(&route.name.namespace)
-            .is_some_and(|namespace| selector.matches(&namespace.labels)),
-    }
 }
 
 /// The hosts of both; `Some` and empty is every host, `None` is none.

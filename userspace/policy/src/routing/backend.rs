@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::model::{
-    BackendRef, Endpoint, Filter, HttpRoute, Model, ObjectName, Protocol, ReferenceGrant, RouteRule, Service,
+    BackendRef, Endpoint, Filter, HttpRoute, Model, ObjectName, Protocol, RouteRule, Service,
 };
 
+use super::grants::Grants;
+use super::listeners::{GROUP, HTTP_ROUTE};
 use super::status::Reason;
 
 /// A rule of a route, ready to be followed.
@@ -68,7 +70,7 @@ pub enum BadBackend {
     NotPermitted,
     /// There is no such Service.
     NoService,
-    /// The Service has no such port of TCP.
+    /// The Service has no such port of the protocol.
     NoPort,
 }
 
@@ -88,7 +90,7 @@ impl fmt::Display for BadBackend {
             Self::Kind => "is of a kind that is not served: only a v1 Service is",
             Self::NotPermitted => "is in another namespace, where no ReferenceGrant allows it",
             Self::NoService => "is no Service with an address in these files",
-            Self::NoPort => "has no such port of TCP",
+            Self::NoPort => "has no such port of this protocol",
         })
     }
 }
@@ -96,25 +98,22 @@ impl fmt::Display for BadBackend {
 /// The rules of a route with their backends, counted from `first`, and what is wrong with the references.
 pub(super) fn bind(
     model: &Model,
+    grants: &Grants<'_>,
     route: &Arc<HttpRoute>,
     first: usize,
 ) -> (Vec<Arc<BoundRule>>, Vec<(BadBackend, String)>) {
     let mut bad = Vec::new();
     let mut rules = Vec::new();
     for (index, rule) in route.rules.iter().enumerate() {
-        let mut resolve = |reference: &BackendRef| {
-            let to = find(model, route, reference);
-            if let Err(why) = to {
-                let ObjectName { namespace, name } = &reference.name;
-                bad.push((why, format!("{}: backend {namespace}/{name} {why}", reference.place)));
-            }
-            Backend { weight: reference.weight, to }
+        let mut resolved = |reference: &BackendRef| {
+            let from = (HTTP_ROUTE, &*route.name.namespace);
+            resolve(model, grants, (from, Protocol::Tcp), reference, &mut bad)
         };
-        let backends = rule.backends.iter().map(&mut resolve).collect();
+        let backends = rule.backends.iter().map(&mut resolved).collect();
         let mut mirrors = Vec::new();
         for (filter, this) in rule.filters.iter().enumerate() {
             if let Filter::Mirror(mirror) = this {
-                mirrors.push(MirrorTo { filter, backend: resolve(&mirror.backend) });
+                mirrors.push(MirrorTo { filter, backend: resolved(&mirror.backend) });
             }
         }
         rules.push(Arc::new(BoundRule {
@@ -128,48 +127,40 @@ pub(super) fn bind(
     (rules, bad)
 }
 
+/// The backend that a reference of a route of (kind, namespace) means; if it is bad, `bad` says why.
+pub(super) fn resolve(
+    model: &Model,
+    grants: &Grants<'_>,
+    from: ((&str, &str), Protocol),
+    reference: &BackendRef,
+    bad: &mut Vec<(BadBackend, String)>,
+) -> Backend {
+    let to = find(model, grants, from, reference);
+    if let Err(why) = to {
+        let ObjectName { namespace, name } = &reference.name;
+        bad.push((why, format!("{}: backend {namespace}/{name} {why}", reference.place)));
+    }
+    Backend { weight: reference.weight, to }
+}
+
 fn find(
     model: &Model,
-    route: &HttpRoute,
+    grants: &Grants<'_>,
+    ((kind, namespace), protocol): ((&str, &str), Protocol),
     reference: &BackendRef,
 ) -> Result<(Arc<Service>, usize), BadBackend> {
     if reference.foreign.is_some() {
         return Err(BadBackend::Kind);
     }
-    let from = ("gateway.networking.k8s.io", "HTTPRoute", route.name.namespace.as_str());
     // Before looking: who may not name it must not learn whether it exists.
-    if !is_granted(model.grants.values(), from, ("", "Service"), &reference.name) {
+    if !grants.allow((GROUP, kind), namespace, ("", "Service"), &reference.name) {
         return Err(BadBackend::NotPermitted);
     }
     let service = model.services.get(&reference.name).ok_or(BadBackend::NoService)?;
     let port = service
         .ports
         .iter()
-        .position(|port| Some(port.port) == reference.port && port.protocol == Protocol::Tcp)
+        .position(|port| Some(port.port) == reference.port && port.protocol == protocol)
         .ok_or(BadBackend::NoPort)?;
     Ok((service.clone(), port))
-}
-
-/// Whether an object of (group, kind, namespace) may name `object` of (group, kind).
-pub(super) fn is_granted<'g>(
-    grants: impl Iterator<Item = &'g Arc<ReferenceGrant>>,
-    (from_group, from_kind, namespace): (&str, &str, &str),
-    (group, kind): (&str, &str),
-    object: &ObjectName,
-) -> bool {
-    if namespace == object.namespace {
-        return true;
-    }
-    grants.filter(|grant| grant.name.namespace == object.namespace).any(|grant| {
-        let names_from = grant
-            .from
-            .iter()
-            .any(|from| from.group == from_group && from.kind == from_kind && from.namespace == namespace);
-        names_from
-            && grant.to.iter().any(|to| {
-                to.group == group
-                    && to.kind == kind
-                    && to.name.as_ref().is_none_or(|name| *name == object.name)
-            })
-    })
 }

@@ -1,11 +1,11 @@
 //! Which of several listeners of one address and port keep it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::status::Reason;
-use crate::model::{Gateway, Listener, ListenerProtocol};
+use crate::model::{Gateway, Hostname, ListenerProtocol};
 
 /// What one socket listens on: addresses (none is every one) and a port.
 pub(super) type Point = (Vec<IpAddr>, u16);
@@ -14,7 +14,7 @@ pub(super) type Point = (Vec<IpAddr>, u16);
 pub(super) type Id = (usize, usize);
 
 /// What a byte stream begins with. Protocols of one sort can share a port.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Sort {
     Clear,
     Tls,
@@ -33,37 +33,42 @@ const fn sort(protocol: ListenerProtocol) -> Sort {
     }
 }
 
+/// Who holds a port: listeners of one sort, by their hostnames.
+struct Held<'m> {
+    sort: Sort,
+    first: Id,
+    by_hostname: HashMap<Option<&'m Hostname>, Id>,
+}
+
 /// Listeners that lose, each with the reason. `gateways` are in the order of precedence: of two
 /// that want the same, the one of the older gateway wins, then the one that is written first.
 pub(super) fn conflicts(gateways: &[&Arc<Gateway>]) -> BTreeMap<Id, (Reason, String)> {
     let mut lost = BTreeMap::new();
-    let mut taken: BTreeMap<Point, Vec<(Id, &Listener)>> = BTreeMap::new();
+    // Ports of UDP are others than those of TCP.
+    let mut taken: HashMap<(&[IpAddr], u16, bool), Held<'_>> = HashMap::new();
     for (of, gateway) in gateways.iter().enumerate() {
         for (index, listener) in gateway.listeners.iter().enumerate() {
-            let holders = taken.entry((gateway.addresses.clone(), listener.port)).or_default();
-            let is_udp = |listener: &Listener| listener.protocol == ListenerProtocol::Udp;
-            let against = holders.iter().find_map(|(holder, other)| {
-                // Ports of UDP are others than those of TCP.
-                if is_udp(other) != is_udp(listener) {
-                    None
-                } else if sort(other.protocol) != sort(listener.protocol) {
-                    Some((*holder, Reason::ProtocolConflict))
-                } else if other.hostname == listener.hostname {
-                    Some((*holder, Reason::HostnameConflict))
-                } else {
-                    None
-                }
+            let (id, sort) = ((of, index), sort(listener.protocol));
+            let is_udp = sort == Sort::Udp;
+            let held = taken.entry((&gateway.addresses, listener.port, is_udp)).or_insert_with(|| Held {
+                sort,
+                first: id,
+                by_hostname: HashMap::new(),
             });
-            match against {
-                Some(((holder, at), reason)) => {
-                    let gateway = gateways[holder];
-                    let message = format!(
-                        "listener {} of Gateway {}/{} has this port",
-                        gateway.listeners[at].name, gateway.name.namespace, gateway.name.name
-                    );
-                    lost.insert((of, index), (reason, message));
-                }
-                None => holders.push(((of, index), listener)),
+            let against = if held.sort == sort {
+                let hostname = listener.hostname.as_ref();
+                let holder = *held.by_hostname.entry(hostname).or_insert(id);
+                (holder != id).then_some((holder, Reason::HostnameConflict))
+            } else {
+                Some((held.first, Reason::ProtocolConflict))
+            };
+            if let Some(((holder, at), reason)) = against {
+                let gateway = gateways[holder];
+                let message = format!(
+                    "listener {} of Gateway {}/{} has this port",
+                    gateway.listeners[at].name, gateway.name.namespace, gateway.name.name
+                );
+                lost.insert(id, (reason, message));
             }
         }
     }

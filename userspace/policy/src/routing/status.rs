@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::ObjectName;
+use crate::model::{ObjectName, RouteKind};
 
 /// The conditions of every gateway object that is ours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,8 +11,10 @@ pub struct Statuses {
     pub classes: BTreeMap<String, ClassStatus>,
     /// By (namespace, name).
     pub gateways: BTreeMap<ObjectName, GatewayStatus>,
-    /// By (namespace, name); routes that ask for none of our gateways are not here.
+    /// `HTTPRoute`s by (namespace, name); routes that ask for none of our gateways are not here.
     pub routes: BTreeMap<ObjectName, RouteStatus>,
+    /// `TCPRoute`s and `UDPRoute`s, likewise, by kind and (namespace, name).
+    pub transport_routes: BTreeMap<(RouteKind, ObjectName), RouteStatus>,
 }
 
 /// Of a `GatewayClass`.
@@ -44,7 +46,7 @@ pub struct ListenerStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Of an `HTTPRoute`.
+/// Of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteStatus {
     /// For each `parentRef` to a gateway of ours, in the order of writing.

@@ -5,6 +5,7 @@ use crate::model::{Model, ObjectName};
 use crate::source::{Source, parse};
 
 mod agree;
+mod transport;
 
 const GATEWAY: &str = "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -187,7 +188,9 @@ fn listeners_that_want_the_same_conflict_and_the_older_gateway_wins() {
 
 #[test]
 fn protocols_that_are_not_served_say_so() {
-    let statuses = attach(&model(&gateway(&[HTTP, "{name: t, port: 5432, protocol: TCP}"]))).statuses;
+    let statuses =
+        attach(&model(&gateway(&[HTTP, "{name: t, port: 5432, protocol: TLS, tls: {mode: Passthrough}}"])))
+            .statuses;
     let gateway = &statuses.gateways[&name("shop", "g")];
     assert_eq!(said(&gateway.listeners[1].conditions)[0], "Accepted=false/UnsupportedProtocol");
     assert_eq!(said(&gateway.conditions)[0], "Accepted=true/ListenersNotValid");

@@ -16,7 +16,7 @@ use crate::model::{BackendRef, Filter, HttpRoute, ObjectName, PathChange, PathMa
 const MATCHES: usize = 128;
 
 /// Upstream's bound of weights.
-const WEIGHT: u32 = 1_000_000;
+pub(super) const WEIGHT: u32 = 1_000_000;
 
 /// More tries than this would only hide that an upstream is down.
 const ATTEMPTS: u16 = 100;

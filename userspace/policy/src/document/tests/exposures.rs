@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use super::{faults, read, yaml};
 use crate::model::{ExposedAt, Exposure, Family, Forwarding, Model};
 
+mod routes;
+
 const WORKLOADS: &str = "apiVersion: windrose.dev/v1alpha1\nkind: Workload\n\
     metadata: {name: cart-1, labels: {app: cart}}\n\
     spec: {cgroup: c/1, addresses: [10.0.0.1, 'fd00::1'], ports: [{name: http, port: 8080}]}\n---\n\
@@ -24,7 +26,7 @@ fn service(annotations: &str, spec: &str, status: &str) -> String {
 }
 
 /// `at port/protocol: address:port*share...`, with `!` for an endpoint of this host.
-pub(super) fn shown(exposure: &Exposure) -> String {
+fn shown(exposure: &Exposure) -> String {
     let mut text = match exposure.at {
         ExposedAt::Address(address) => address.to_string(),
         ExposedAt::Node(Family::V4) => "node".to_owned(),
@@ -41,7 +43,7 @@ pub(super) fn shown(exposure: &Exposure) -> String {
     text
 }
 
-pub(super) fn all(model: &Model) -> Vec<String> {
+fn all(model: &Model) -> Vec<String> {
     assert!(model.exposures.iter().all(|(key, exposure)| *key == exposure.key()));
     model.exposures.values().map(|exposure| shown(exposure)).collect()
 }
@@ -218,7 +220,7 @@ fn what_cannot_be_exposed_is_refused() {
             "nodePort must be between 1 and 65535, not `65536`",
         ),
         (
-            service("", &format!("clusterIP: None, type: NodePort, ports: [{{port: 80, nodePort: 1}}]"), ""),
+            service("", "clusterIP: None, type: NodePort, ports: [{port: 80, nodePort: 1}]", ""),
             "a Service of type NodePort or LoadBalancer cannot be headless",
         ),
         (
