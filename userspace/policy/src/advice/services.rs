@@ -1,11 +1,12 @@
 //! Warnings about services.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::fault::Faults;
-use crate::model::{Family, Model, Service, ServicePort};
+use crate::model::{Endpoint, ExposureSource, Family, Model, Service, ServicePort};
 
-/// Ports that nobody answers, and addresses of a family that no endpoint has.
+/// Ports that nobody answers, addresses of a family that no endpoint has, and exposures of neither.
 pub(super) fn advise(model: &Model, faults: &mut Faults) {
     for service in model.services.values() {
         if faults.is_full_of_warnings() {
@@ -13,6 +14,32 @@ pub(super) fn advise(model: &Model, faults: &mut Faults) {
         }
         for port in &service.ports {
             advise_port(service, port, faults);
+        }
+    }
+    advise_exposures(model, faults);
+}
+
+/// Exposures that answer nobody, though their Service has endpoints.
+fn advise_exposures(model: &Model, faults: &mut Faults) {
+    // A port may be at several addresses.
+    let mut said = BTreeSet::new();
+    for exposure in model.exposures.values() {
+        let ExposureSource::Service { name, port } = &exposure.source else { continue };
+        if exposure.endpoints.iter().any(|endpoint| endpoint.share != 0) || said.contains(&exposure.place) {
+            continue;
+        }
+        let found = model.services.get(name).and_then(|service| {
+            service.ports.iter().find(|known| known.name == *port && known.protocol == exposure.protocol)
+        });
+        let is_of_family = |endpoint: &&Endpoint| Family::of(endpoint.address) == exposure.at.family();
+        // Who has none at all is told so already.
+        if found
+            .is_some_and(|port| port.endpoints.iter().filter(is_of_family).any(|endpoint| endpoint.is_ready))
+        {
+            let message = "`externalTrafficPolicy` is Local, and no ready endpoint of this port is on this host: the \
+                 outside is refused";
+            faults.warn(exposure.place.clone(), message);
+            said.insert(&exposure.place);
         }
     }
 }

@@ -173,8 +173,20 @@ impl Written {
             }
             return Outside::default();
         }
-        if let Some((mark, _)) = self.ranges.as_ref().filter(|_| !is_balancer) {
-            reader.error(*mark, "`loadBalancerSourceRanges` belongs to type LoadBalancer: remove it");
+        match &self.ranges {
+            Some((mark, _)) if !is_balancer => {
+                reader.error(*mark, "`loadBalancerSourceRanges` belongs to type LoadBalancer: remove it");
+            }
+            Some(_) => {
+                // As in upstream's proxies.
+                let open = ports.iter().find_map(|port| port.node_port.as_ref());
+                if let Some((place, _)) = open {
+                    let message =
+                        "`loadBalancerSourceRanges` does not restrict node ports: everybody may ask here";
+                    reader.warn_at(place, message);
+                }
+            }
+            None => {}
         }
         check_node_ports(reader, kind, ports);
         if is_balancer && !self.has_address(kind) && !self.is_elsewhere {
@@ -204,6 +216,13 @@ impl Written {
         // An address of both sorts is a load balancer's: the narrower.
         for ((mark, address), is_balancer) in all {
             if !outside.addresses.iter().any(|other| other.address == address) {
+                let is_of_family = |range: &Cidr| range.address.is_ipv4() == address.is_ipv4();
+                let ranges = &outside.source_ranges;
+                if is_balancer && !ranges.is_empty() && !ranges.iter().any(is_of_family) {
+                    let message =
+                        format!("no source range is of the family of `{address}`: nobody may ask for it");
+                    reader.warn(mark, message);
+                }
                 outside.addresses.push(OutsideAddress { place: reader.place(mark), address, is_balancer });
             }
         }

@@ -330,3 +330,27 @@ fn a_text_that_exposes_more_than_may_be_is_refused_in_bounded_memory() {
     let spec = format!("{CART}, {PORT}, externalIPs: [{addresses} 192.0.2.17]");
     assert_eq!(errors(&service("", &spec, "")), ["externalIPs has 17 items; at most 16 are allowed"]);
 }
+
+#[test]
+fn what_the_outside_cannot_ask_for_is_warned_of() {
+    let remote = "externalTrafficPolicy: Local, externalIPs: [192.0.2.1, 192.0.2.2]";
+    let spec = format!("clusterIP: 10.96.0.1, selector: {{app: cart}}, {PORT}, {remote}");
+    let text = service("", &spec, "").replace("cgroup: c/1, ", "");
+    assert_eq!(
+        warnings(&text),
+        [
+            "`externalTrafficPolicy` is Local, and no ready endpoint of this port is on this host: the outside is refused"
+        ]
+    );
+    let spec = format!(
+        "{CART}, type: LoadBalancer, loadBalancerIP: '2001:db8::1', loadBalancerSourceRanges: [10.0.0.0/8], \
+         ports: [{{port: 80, targetPort: http, nodePort: 30080}}]"
+    );
+    assert_eq!(
+        warnings(&service("", &spec, "")),
+        [
+            "no source range is of the family of `2001:db8::1`: nobody may ask for it",
+            "`loadBalancerSourceRanges` does not restrict node ports: everybody may ask here",
+        ]
+    );
+}
