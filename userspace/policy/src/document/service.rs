@@ -4,22 +4,24 @@ use std::net::IpAddr;
 
 use super::address::decode_address;
 use super::meta::{self, LABEL, Shape, pairs};
-use super::name::{check_label, check_label_key, check_label_value};
-use super::node::{Mark, Node, ScalarKind, Value};
-use super::port::{PROTOCOLS, decode_name, decode_number};
+use super::name::{check_label_key, check_label_value};
+use super::node::{Mark, Node};
 use super::reader::Reader;
 use crate::fault::quoted;
-use crate::model::{Balancing, ObjectName, Protocol, Requirement, Selector};
+use crate::model::{Balancing, ObjectName, Requirement, Selector};
 use crate::place::Place;
 
 mod annotations;
 mod outside;
+mod ports;
 
 pub(crate) use annotations::Weighed;
 use annotations::Weight;
 pub(super) use annotations::{KEYS, ROUTE_KEYS, decode_forwarding};
 pub(crate) use outside::Outside;
 use outside::{Kind, Written};
+pub(super) use ports::decode_port_name;
+pub(crate) use ports::{PortObject, Target};
 
 /// Upstream's bounds of `timeoutSeconds`, and what it is when it is not written.
 const LONGEST_AFFINITY: u32 = 86_400;
@@ -47,8 +49,6 @@ const SPEC: [&str; 20] = [
     "internalTrafficPolicy",
     "trafficDistribution",
 ];
-
-const PORT: [&str; 6] = ["name", "protocol", "appProtocol", "port", "targetPort", "nodePort"];
 
 /// A service as written.
 #[derive(Debug)]
@@ -79,31 +79,6 @@ pub(crate) struct ServiceObject {
     pub(crate) takes_unready: bool,
     /// Where its name is.
     pub(crate) place: Place,
-}
-
-/// A port as written.
-#[derive(Debug)]
-pub(crate) struct PortObject {
-    /// Possibly empty.
-    pub(crate) name: String,
-    pub(crate) port: u16,
-    pub(crate) protocol: Protocol,
-    pub(crate) target: Target,
-    /// `nodePort`.
-    pub(crate) node_port: Option<(Place, u16)>,
-    /// Where it begins.
-    pub(crate) place: Place,
-    /// Where its target is.
-    pub(crate) target_place: Place,
-}
-
-/// A `targetPort`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// The same port at each endpoint.
-    Number(u16),
-    /// What each workload calls so.
-    Name(String),
 }
 
 /// An item of `clusterIPs`.
@@ -217,7 +192,7 @@ fn decode_spec(reader: &mut Reader<'_>, node: &Node<'_>) -> Spec {
     reader.fields(node, "spec", &SPEC, |reader, key, entry| {
         let value = &entry.value;
         match key {
-            "ports" => spec.ports = decode_ports(reader, value),
+            "ports" => spec.ports = ports::decode_ports(reader, value),
             "selector" => spec.selector = decode_selector(reader, value),
             // Kubernetes writes "" where there is none.
             "clusterIP" => spec.address = decode_cluster_ip(reader, value).map(|ip| (value.mark, ip)),
@@ -319,100 +294,4 @@ fn decode_timeout(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<u32> {
         });
     });
     timeout
-}
-
-fn decode_ports(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<PortObject> {
-    let items = reader.items(node, "ports");
-    let mut ports: Vec<(Mark, PortObject)> = Vec::new();
-    for item in items {
-        let Some((is_balanced, port)) = decode_port(reader, item, items.len() > 1) else { continue };
-        let twice = ports.iter().find_map(|(mark, other)| {
-            let is_same = other.port == port.port && other.protocol == port.protocol;
-            let of_name = !port.name.is_empty() && other.name == port.name;
-            (is_same || of_name).then(|| {
-                let what = if of_name {
-                    format!("port name {}", quoted(&port.name))
-                } else {
-                    format!("port {} of the same protocol", port.port)
-                };
-                (what, *mark)
-            })
-        });
-        if let Some((what, first)) = twice {
-            let first = reader.place(first);
-            reader.error(item.mark, format!("{what} is here twice, first at {first}"));
-        } else if is_balanced {
-            ports.push((item.mark, port));
-        } else {
-            reader.warn(item.mark, "SCTP is not balanced: this port is ignored");
-        }
-    }
-    ports.into_iter().map(|(_, port)| port).collect()
-}
-
-fn decode_port(reader: &mut Reader<'_>, node: &Node<'_>, is_one_of_many: bool) -> Option<(bool, PortObject)> {
-    let before = reader.errors();
-    let mut name = String::new();
-    let mut protocol = Protocol::Tcp;
-    let mut port = None;
-    let (mut target, mut node_port) = (None, None);
-    reader.fields(node, "a port", &PORT, |reader, key, entry| match key {
-        "name" => name = decode_port_name(reader, &entry.value).unwrap_or_default(),
-        "protocol" => protocol = reader.word(&entry.value, key, &PROTOCOLS).unwrap_or(protocol),
-        "port" => port = decode_number(reader, &entry.value, key),
-        "nodePort" => {
-            let place = reader.place(entry.value.mark);
-            node_port = decode_number(reader, &entry.value, key).map(|number| (place, number));
-        }
-        "targetPort" => {
-            target = decode_target(reader, &entry.value).map(|target| (entry.value.mark, target));
-        }
-        _ => {}
-    });
-    if reader.errors() == before {
-        if port.is_none() {
-            reader.missing(node.mark, "a port", "port");
-        }
-        if name.is_empty() && is_one_of_many {
-            reader.error(node.mark, "a port has no `name`, which is required where there are several");
-        }
-    }
-    let port = port?;
-    let (mark, target) = target.unwrap_or((node.mark, Target::Number(port)));
-    let port = PortObject {
-        name,
-        port,
-        protocol,
-        target,
-        node_port,
-        place: reader.place(node.mark),
-        target_place: reader.place(mark),
-    };
-    Some((protocol != Protocol::Sctp, port))
-}
-
-/// The name of a service's port: a DNS label, or nothing.
-pub(super) fn decode_port_name(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<String> {
-    let name = reader.text(node, "name")?;
-    if !name.is_empty()
-        && let Err(why) = check_label(name)
-    {
-        reader.error(node.mark, format!("name {} {why}", quoted(name)));
-        return None;
-    }
-    Some(name.to_owned())
-}
-
-fn decode_target(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Target> {
-    match &node.value {
-        Value::Scalar(scalar) if scalar.kind() == ScalarKind::Integer => {
-            decode_number(reader, node, "targetPort").map(Target::Number)
-        }
-        Value::Scalar(scalar) if !scalar.is_plain && scalar.text.parse::<u16>().is_ok() => {
-            let text = quoted(&scalar.text);
-            reader.error(node.mark, format!("targetPort {text} in quotes is a name: take the quotes away"));
-            None
-        }
-        _ => decode_name(reader, node, "targetPort").map(|name| Target::Name(name.to_owned())),
-    }
 }
