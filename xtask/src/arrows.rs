@@ -18,8 +18,8 @@ struct Arrow {
     tests_use: &'static [&'static str],
 }
 
-/// `abi -> engine -> programs` and `abi -> engine -> policy -> datapath -> agent`; a package that is not here
-/// fails.
+/// `abi -> engine -> programs`, `abi -> engine -> policy -> datapath -> agent` and `policy -> gateway`; a package that is
+/// not here fails.
 const ARROWS: &[Arrow] = &[
     Arrow { package: "windrose-abi", uses: &[], tests_use: &[] },
     Arrow { package: "windrose-engine", uses: &["windrose-abi"], tests_use: &[] },
@@ -31,9 +31,11 @@ const ARROWS: &[Arrow] = &[
         uses: &["windrose-abi", "windrose-policy"],
         tests_use: &["windrose-engine"],
     },
+    // Never the datapath: the gateway runs where there is no root.
+    Arrow { package: "windrose-gateway", uses: &["windrose-policy"], tests_use: &[] },
     Arrow {
         package: "windrose",
-        uses: &["windrose-abi", "windrose-policy", "windrose-datapath"],
+        uses: &["windrose-abi", "windrose-policy", "windrose-datapath", "windrose-gateway"],
         tests_use: &[],
     },
     Arrow {
@@ -209,6 +211,13 @@ mod tests {
     fn the_engine_knows_no_policy() {
         assert!(fault(arrow("windrose-policy"), &dependency("windrose-engine", false)).is_none());
         assert!(fault(arrow("windrose-engine"), &dependency("windrose-policy", false)).is_some());
+    }
+
+    #[test]
+    fn gateway_and_datapath_do_not_know_each_other() {
+        assert!(fault(arrow("windrose-gateway"), &dependency("windrose-policy", false)).is_none());
+        assert!(fault(arrow("windrose-gateway"), &dependency("windrose-datapath", false)).is_some());
+        assert!(fault(arrow("windrose-datapath"), &dependency("windrose-gateway", true)).is_some());
     }
 
     #[test]

@@ -10,8 +10,13 @@ use crate::fault::{Faults, quoted};
 use crate::model::{ClusterPolicy, Labels, Model, Namespace, NetworkPolicy, ObjectName};
 use crate::place::Place;
 
+mod exposures;
+mod gateways;
+mod routes;
 mod services;
+mod shares;
 
+use exposures::Room;
 use services::Pending;
 
 /// Builds the model. Objects with a fault are left out of it.
@@ -22,6 +27,7 @@ pub(crate) fn bind<'o>(objects: impl Iterator<Item = &'o Object>, faults: &mut F
         addresses: HashMap::new(),
         cgroups: HashMap::new(),
         pending: Pending::default(),
+        room: Room::default(),
     };
     for object in objects {
         match object {
@@ -31,9 +37,16 @@ pub(crate) fn bind<'o>(objects: impl Iterator<Item = &'o Object>, faults: &mut F
             Object::Slice(slice) => binder.slice(slice),
             Object::NetworkPolicy(policy) => binder.network_policy(policy),
             Object::ClusterPolicy(policy) => binder.cluster_policy(policy),
+            Object::Secret(secret) => binder.secret(secret),
+            Object::GatewayClass(class) => binder.gateway_class(class),
+            Object::Gateway(gateway) => binder.gateway(gateway),
+            Object::HttpRoute(route) => binder.http_route(route),
+            Object::TransportRoute(route) => binder.transport_route(route),
+            Object::ReferenceGrant(grant) => binder.grant(grant),
         }
     }
     binder.services();
+    binder.expose_routes();
     binder.model
 }
 
@@ -44,6 +57,7 @@ struct Binder<'o, 'f> {
     addresses: HashMap<IpAddr, (ObjectName, Place)>,
     cgroups: HashMap<String, (ObjectName, Place)>,
     pending: Pending<'o>,
+    room: Room,
 }
 
 impl Binder<'_, '_> {

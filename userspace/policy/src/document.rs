@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use crate::fault::Faults;
-use crate::model::{ClusterPolicy, NetworkPolicy};
+use crate::model::{
+    ClusterPolicy, Gateway, GatewayClass, HttpRoute, NetworkPolicy, ReferenceGrant, TlsSecret, TransportRoute,
+};
 
 mod address;
 mod cluster_policy;
 mod cluster_rule;
+mod gateway;
 mod json;
 mod kind;
 mod meta;
@@ -48,6 +51,18 @@ pub(crate) enum Object {
     NetworkPolicy(Arc<NetworkPolicy>),
     /// A `policy.networking.k8s.io/v1alpha2` `ClusterNetworkPolicy`.
     ClusterPolicy(Arc<ClusterPolicy>),
+    /// A `v1` Secret of type `kubernetes.io/tls`.
+    Secret(Arc<TlsSecret>),
+    /// A `gateway.networking.k8s.io/v1` `GatewayClass`.
+    GatewayClass(Arc<GatewayClass>),
+    /// A `gateway.networking.k8s.io/v1` `Gateway`.
+    Gateway(Arc<Gateway>),
+    /// A `gateway.networking.k8s.io/v1` `HTTPRoute`.
+    HttpRoute(Arc<HttpRoute>),
+    /// A `gateway.networking.k8s.io` `TCPRoute` or `UDPRoute`.
+    TransportRoute(Arc<TransportRoute>),
+    /// A `gateway.networking.k8s.io` `ReferenceGrant`.
+    ReferenceGrant(Arc<ReferenceGrant>),
 }
 
 /// A piece of a file that can be read without the rest of it.

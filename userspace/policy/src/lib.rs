@@ -7,6 +7,7 @@ pub mod model;
 pub mod place;
 pub mod rank;
 pub mod reference;
+pub mod routing;
 pub mod source;
 pub mod tables;
 pub mod verify;

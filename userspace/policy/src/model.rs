@@ -6,9 +6,25 @@ use std::sync::Arc;
 
 use crate::place::Place;
 
+mod exposure;
+mod gateway;
+mod route;
 mod service;
+mod transport;
 
+pub use exposure::{
+    ExposedAt, ExposedEndpoint, Exposure, ExposureKey, ExposureSource, Family, Forwarding, RouteKind,
+};
+pub use gateway::{
+    CONTROLLER, DEFAULT_CLASS, Gateway, GatewayClass, GrantFrom, GrantTo, Hostname, Listener,
+    ListenerProtocol, ReferenceGrant, RouteNamespaces, SecretRef, TlsSecret,
+};
+pub use route::{
+    BackendRef, Cors, Filter, HeaderChange, HttpRoute, Method, Mirror, Names, Origin, ParentRef, PathChange,
+    PathMatch, Pattern, Redirect, Retry, Rewrite, RouteMatch, RouteRule, Value, ValueMatch,
+};
 pub use service::{Balancing, Endpoint, MAX_WEIGHT, Service, ServicePort};
+pub use transport::TransportRoute;
 
 /// Labels of a workload or namespace, ordered by key.
 pub type Labels = BTreeMap<String, String>;
@@ -27,6 +43,21 @@ pub struct Model {
     pub cluster_policies: BTreeMap<String, Arc<ClusterPolicy>>,
     /// Services with addresses, by (namespace, name).
     pub services: BTreeMap<ObjectName, Arc<Service>>,
+    /// What the outside may ask for, by where. An exposure of a Service has no route's address and port,
+    /// and the other way round.
+    pub exposures: BTreeMap<ExposureKey, Arc<Exposure>>,
+    /// `GatewayClass` objects by name.
+    pub gateway_classes: BTreeMap<String, Arc<GatewayClass>>,
+    /// Gateways by (namespace, name).
+    pub gateways: BTreeMap<ObjectName, Arc<Gateway>>,
+    /// `HTTPRoute` objects by (namespace, name).
+    pub http_routes: BTreeMap<ObjectName, Arc<HttpRoute>>,
+    /// `TCPRoute` and `UDPRoute` objects by kind and (namespace, name).
+    pub transport_routes: BTreeMap<(RouteKind, ObjectName), Arc<TransportRoute>>,
+    /// `ReferenceGrant` objects by (namespace, name).
+    pub grants: BTreeMap<ObjectName, Arc<ReferenceGrant>>,
+    /// Secrets with certificates by (namespace, name).
+    pub secrets: BTreeMap<ObjectName, Arc<TlsSecret>>,
 }
 
 /// The name of a namespaced object.

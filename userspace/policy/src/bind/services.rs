@@ -22,7 +22,7 @@ pub(super) struct Pending<'o> {
 type Claim = (IpAddr, u16, Protocol);
 
 /// Workloads by name.
-type Workloads = BTreeMap<ObjectName, Arc<Workload>>;
+pub(super) type Workloads = BTreeMap<ObjectName, Arc<Workload>>;
 
 /// Workloads by (namespace, label's key, label's value).
 type Labelled<'w> = HashMap<(&'w str, &'w str, &'w str), Vec<&'w Arc<Workload>>>;
@@ -74,8 +74,10 @@ impl<'o> Binder<'o, '_> {
         let workloads = std::mem::take(&mut self.model.workloads);
         let labelled = index(&workloads, &services);
         let mut claims: HashMap<Claim, (ObjectName, Place)> = HashMap::new();
-        for service in services.values().filter(|service| !service.addresses.is_empty()) {
-            self.claim(service, &mut claims);
+        for service in services.values().filter(|service| service.is_balanced()) {
+            if self.has_room_for(service) {
+                self.claim(service, &mut claims);
+            }
             let slices = slices_of.get(&service.name).map_or(&[][..], Vec::as_slice);
             let bound = self.bind_service(service, slices, &labelled, &workloads);
             self.model.services.insert(service.name.clone(), Arc::new(bound));
@@ -85,8 +87,8 @@ impl<'o> Binder<'o, '_> {
 
     /// Refuses an address that is a workload's, or another service's with the same port.
     fn claim(&mut self, service: &ServiceObject, claims: &mut HashMap<Claim, (ObjectName, Place)>) {
-        for (place, address) in &service.addresses {
-            if let Some((owner, first)) = self.addresses.get(address) {
+        for (place, address) in service.addresses() {
+            if let Some((owner, first)) = self.addresses.get(&address) {
                 let message = format!(
                     "address `{address}` of this Service is that of workload {}, at {first}",
                     show(owner)
@@ -96,7 +98,7 @@ impl<'o> Binder<'o, '_> {
             }
             for port in &service.ports {
                 let PortObject { port: number, protocol, .. } = port;
-                let claim = (*address, *number, *protocol);
+                let claim = (address, *number, *protocol);
                 if let Some((owner, first)) = claims.get(&claim) {
                     let message = format!(
                         "`{address}` port {number}/{} is already that of Service {}, at {first}",
@@ -139,14 +141,17 @@ impl<'o> Binder<'o, '_> {
                 } else {
                     self.slices_endpoints(service, port, slices)
                 };
-                let endpoints = found
-                    .into_iter()
-                    .filter(|endpoint| !service.is_local || self.is_local(workloads, endpoint.address));
+                let mut endpoints =
+                    in_order(found.into_iter().map(|endpoint| weights.applied(endpoint)).collect());
+                self.expose_service(service, port, &endpoints, workloads);
+                if service.is_local {
+                    endpoints.retain(|endpoint| self.is_local(workloads, endpoint.address));
+                }
                 ServicePort {
                     name: port.name.clone(),
                     port: port.port,
                     protocol: port.protocol,
-                    endpoints: in_order(endpoints.map(|endpoint| weights.applied(endpoint)).collect()),
+                    endpoints,
                     place: port.place.clone(),
                 }
             })
@@ -157,7 +162,7 @@ impl<'o> Binder<'o, '_> {
         }
         Service {
             name: service.name.clone(),
-            addresses: service.addresses.iter().map(|(_, address)| *address).collect(),
+            addresses: service.addresses().map(|(_, address)| address).collect(),
             ports,
             balancing: service.balancing,
             affinity_seconds: service.affinity_seconds,
@@ -262,7 +267,7 @@ impl<'o> Binder<'o, '_> {
     }
 
     /// Whether the address is that of a workload of this host.
-    fn is_local(&self, workloads: &Workloads, address: IpAddr) -> bool {
+    pub(super) fn is_local(&self, workloads: &Workloads, address: IpAddr) -> bool {
         let owner = self.addresses.get(&address).and_then(|(owner, _)| workloads.get(owner));
         owner.is_some_and(|workload| workload.cgroup.is_some())
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::node::{Mark, Node, Value};
 use super::reader::{Reader, one_of};
-use super::{Object, cluster_policy, namespace, network_policy, service, slice, workload};
+use super::{Object, cluster_policy, gateway, namespace, network_policy, service, slice, workload};
 use crate::fault::{nearest, quoted};
+use crate::model::RouteKind;
 
 /// A kind that policy files may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,12 @@ enum Kind {
     EndpointSlice,
     NetworkPolicy,
     ClusterPolicy,
+    Secret,
+    GatewayClass,
+    Gateway,
+    HttpRoute,
+    TransportRoute(RouteKind),
+    ReferenceGrant,
     /// A list of objects of one kind, or (`v1` List) of any.
     List(Option<&'static Known>),
 }
@@ -29,7 +36,7 @@ struct Known {
 }
 
 /// Every kind but the lists of one kind, which are these names and `List`.
-static KNOWN: [Known; 7] = [
+static KNOWN: [Known; 17] = [
     Known { version: "v1", name: "Namespace", kind: Kind::Namespace },
     Known { version: "v1", name: "Service", kind: Kind::Service },
     Known { version: "discovery.k8s.io/v1", name: "EndpointSlice", kind: Kind::EndpointSlice },
@@ -39,6 +46,36 @@ static KNOWN: [Known; 7] = [
         version: "policy.networking.k8s.io/v1alpha2",
         name: "ClusterNetworkPolicy",
         kind: Kind::ClusterPolicy,
+    },
+    Known { version: "v1", name: "Secret", kind: Kind::Secret },
+    Known { version: "gateway.networking.k8s.io/v1", name: "GatewayClass", kind: Kind::GatewayClass },
+    Known { version: "gateway.networking.k8s.io/v1", name: "Gateway", kind: Kind::Gateway },
+    Known { version: "gateway.networking.k8s.io/v1", name: "HTTPRoute", kind: Kind::HttpRoute },
+    Known {
+        version: "gateway.networking.k8s.io/v1",
+        name: "TCPRoute",
+        kind: Kind::TransportRoute(RouteKind::Tcp),
+    },
+    Known {
+        version: "gateway.networking.k8s.io/v1alpha2",
+        name: "TCPRoute",
+        kind: Kind::TransportRoute(RouteKind::Tcp),
+    },
+    Known {
+        version: "gateway.networking.k8s.io/v1",
+        name: "UDPRoute",
+        kind: Kind::TransportRoute(RouteKind::Udp),
+    },
+    Known {
+        version: "gateway.networking.k8s.io/v1alpha2",
+        name: "UDPRoute",
+        kind: Kind::TransportRoute(RouteKind::Udp),
+    },
+    Known { version: "gateway.networking.k8s.io/v1", name: "ReferenceGrant", kind: Kind::ReferenceGrant },
+    Known {
+        version: "gateway.networking.k8s.io/v1beta1",
+        name: "ReferenceGrant",
+        kind: Kind::ReferenceGrant,
     },
     Known { version: "v1", name: "List", kind: Kind::List(None) },
 ];
@@ -66,6 +103,25 @@ fn decode_as(
         }
         Kind::ClusterPolicy => {
             objects.extend(cluster_policy::decode(reader, node).map(Arc::new).map(Object::ClusterPolicy));
+        }
+        Kind::Secret => {
+            objects.extend(gateway::decode_secret(reader, node).map(Arc::new).map(Object::Secret));
+        }
+        Kind::GatewayClass => {
+            objects.extend(gateway::decode_class(reader, node).map(Arc::new).map(Object::GatewayClass));
+        }
+        Kind::Gateway => {
+            objects.extend(gateway::decode_gateway(reader, node).map(Arc::new).map(Object::Gateway));
+        }
+        Kind::HttpRoute => {
+            objects.extend(gateway::decode_route(reader, node).map(Arc::new).map(Object::HttpRoute));
+        }
+        Kind::TransportRoute(kind) => {
+            let route = gateway::decode_transport(reader, node, kind);
+            objects.extend(route.map(Arc::new).map(Object::TransportRoute));
+        }
+        Kind::ReferenceGrant => {
+            objects.extend(gateway::decode_grant(reader, node).map(Arc::new).map(Object::ReferenceGrant));
         }
         Kind::List(of) => {
             reader.fields(
@@ -132,16 +188,17 @@ fn find(
     (version_mark, version): (Mark, &str),
     (name_mark, name): (Mark, &str),
 ) -> Option<Kind> {
+    if let Some(known) = KNOWN.iter().find(|known| known.name == name && known.version == version) {
+        return Some(known.kind);
+    }
     if let Some(known) = KNOWN.iter().find(|known| known.name == name) {
-        if known.version == version {
-            return Some(known.kind);
-        }
         let message = format!("{} is of apiVersion `{}`, not {}", known.name, known.version, quoted(version));
         reader.error(version_mark, message);
         return None;
     }
-    if let Some(of) = name.strip_suffix("List").and_then(|of| KNOWN.iter().find(|known| known.name == of))
-        && of.version == version
+    if let Some(of) = name
+        .strip_suffix("List")
+        .and_then(|of| KNOWN.iter().find(|known| known.name == of && known.version == version))
     {
         return Some(Kind::List(Some(of)));
     }
@@ -154,7 +211,9 @@ fn find(
         if nearest(name, KNOWN.iter().map(|known| known.name)).is_some() {
             reader.unknown(version_mark, "apiVersion", version, "", &versions);
         } else {
-            let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
+            let mut names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
+            // One that is there in two versions.
+            names.dedup();
             let message = format!(
                 "kind {} of {} is not known here: expected {}",
                 quoted(name),

@@ -4,7 +4,7 @@
 use super::name::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::node::{Entry, Mark, Node, Value};
 use super::reader::Reader;
-use super::service::KEYS;
+use super::service::{KEYS, ROUTE_KEYS};
 use crate::fault::quoted;
 use crate::model::Labels;
 
@@ -50,10 +50,14 @@ pub(super) enum Shape {
     Workload,
     /// A service: its name is a DNS label.
     Service,
+    /// A `TCPRoute` or `UDPRoute`.
+    TransportRoute,
     /// A policy in a namespace.
     Policy,
     /// A policy without a namespace.
     ClusterPolicy,
+    /// An object without a namespace that cannot be in audit by itself.
+    ClusterObject,
 }
 
 /// The metadata that means something to us.
@@ -65,15 +69,17 @@ pub(super) struct Meta {
     pub(super) namespace: String,
     /// `metadata.labels`.
     pub(super) labels: Labels,
+    /// `metadata.creationTimestamp`, in UTC and to the second: the older text is less.
+    pub(super) created: Option<String>,
     /// Annotation `windrose.dev/audit` is `"true"`.
     pub(super) audit: bool,
-    /// Our annotations of a service.
+    /// Our annotations of a service or a route.
     pub(super) annotations: Vec<Annotation>,
     /// Where the name is.
     pub(super) mark: Mark,
 }
 
-/// One of our annotations of a service.
+/// One of our annotations of a service or a route.
 #[derive(Debug)]
 pub(super) struct Annotation {
     /// Where its key is.
@@ -98,11 +104,13 @@ pub(super) fn decode(
     let mut name = None;
     let mut namespace = None;
     let mut labels = Labels::new();
+    let mut created = None;
     let (mut audit, mut annotations) = (false, Vec::new());
     reader.fields(node, "metadata", &FIELDS, |reader, key, entry| match key {
         "name" => name = decode_name(reader, &entry.value, shape).map(|name| (entry.value.mark, name)),
         "namespace" => namespace = decode_namespace(reader, entry, shape),
         "labels" => labels = decode_labels(reader, &entry.value),
+        "creationTimestamp" => created = decode_created(&entry.value),
         "annotations" => (audit, annotations) = decode_annotations(reader, &entry.value, shape),
         _ => {}
     });
@@ -113,19 +121,23 @@ pub(super) fn decode(
         return None;
     };
     let namespace = match shape {
-        Shape::Namespace | Shape::ClusterPolicy => String::new(),
-        Shape::Workload | Shape::Service | Shape::Policy => {
+        Shape::Namespace | Shape::ClusterPolicy | Shape::ClusterObject => String::new(),
+        Shape::Workload | Shape::Service | Shape::TransportRoute | Shape::Policy => {
             namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
         }
     };
-    Some(Meta { name, namespace, labels, audit, annotations, mark })
+    Some(Meta { name, namespace, labels, created, audit, annotations, mark })
 }
 
 fn decode_name(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) -> Option<String> {
     let name = reader.text(node, "metadata.name")?;
     let check = match shape {
         Shape::Namespace | Shape::Service => check_label,
-        Shape::Workload | Shape::Policy | Shape::ClusterPolicy => check_subdomain,
+        Shape::Workload
+        | Shape::TransportRoute
+        | Shape::Policy
+        | Shape::ClusterPolicy
+        | Shape::ClusterObject => check_subdomain,
     };
     if let Err(why) = check(name) {
         reader.error(node.mark, format!("metadata.name {} {why}", quoted(name)));
@@ -136,7 +148,7 @@ fn decode_name(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) -> Option
 
 fn decode_namespace(reader: &mut Reader<'_>, entry: &Entry<'_>, shape: Shape) -> Option<String> {
     let namespace = reader.text(&entry.value, "metadata.namespace")?;
-    if matches!(shape, Shape::Namespace | Shape::ClusterPolicy) {
+    if matches!(shape, Shape::Namespace | Shape::ClusterPolicy | Shape::ClusterObject) {
         // Kubernetes writes "" here for objects without a namespace.
         if !namespace.is_empty() {
             reader.error(entry.mark, "an object of this kind is in no namespace: remove `namespace`");
@@ -151,6 +163,20 @@ fn decode_namespace(reader: &mut Reader<'_>, entry: &Entry<'_>, shape: Shape) ->
         return None;
     }
     Some(namespace.to_owned())
+}
+
+/// Upstream writes `2024-05-01T10:00:00Z`. Whatever else is there is as good as nothing: Kubernetes
+/// writes this field, and people copy it.
+fn decode_created(node: &Node<'_>) -> Option<String> {
+    let Value::Scalar(scalar) = &node.value else { return None };
+    let form = "0000-00-00T00:00:00Z";
+    let is_time = scalar.text.len() == form.len()
+        && scalar
+            .text
+            .bytes()
+            .zip(form.bytes())
+            .all(|(byte, form)| if form == b'0' { byte.is_ascii_digit() } else { byte == form });
+    is_time.then(|| scalar.text.clone().into_owned())
 }
 
 fn decode_labels(reader: &mut Reader<'_>, node: &Node<'_>) -> Labels {
@@ -176,19 +202,25 @@ fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) ->
             continue;
         }
         if let Some(name) = KEYS.iter().find(|name| **name == key) {
-            if shape == Shape::Service {
+            let is_of_routes = ROUTE_KEYS.contains(name);
+            if shape == Shape::Service || (shape == Shape::TransportRoute && is_of_routes) {
                 annotations.push(Annotation { mark, name, value_mark, value: value.to_owned() });
             } else {
-                reader.error(mark, format!("annotation `{name}` belongs on a Service, not here"));
+                let and = if is_of_routes { ", TCPRoute or UDPRoute" } else { "" };
+                reader.error(mark, format!("annotation `{name}` belongs on a Service{and}, not here"));
             }
             continue;
         }
         if key != AUDIT {
-            let known: &[&str] = if shape == Shape::Service { &KEYS } else { &[AUDIT] };
+            let known: &[&str] = match shape {
+                Shape::Service => &KEYS,
+                Shape::TransportRoute => &ROUTE_KEYS,
+                _ => &[AUDIT],
+            };
             reader.unknown(mark, "annotation", key, "", known);
             continue;
         }
-        if matches!(shape, Shape::Workload | Shape::Service) {
+        if matches!(shape, Shape::Workload | Shape::Service | Shape::TransportRoute | Shape::ClusterObject) {
             let message = format!(
                 "annotation `{AUDIT}` belongs on a Namespace, NetworkPolicy or ClusterNetworkPolicy, not here"
             );

@@ -39,6 +39,17 @@ impl<'f> Reader<'f> {
         self.faults.warn(self.place(mark), message);
     }
 
+    /// As [`Self::error`], at a place of this file.
+    pub(super) fn error_at(&mut self, place: &Place, message: impl Into<String>) {
+        self.errors += 1;
+        self.faults.error(place.clone(), message);
+    }
+
+    /// As [`Self::warn`], at a place of this file.
+    pub(super) fn warn_at(&mut self, place: &Place, message: impl Into<String>) {
+        self.faults.warn(place.clone(), message);
+    }
+
     /// How many errors have been recorded: a decoder compares before and after.
     pub(super) fn errors(&self) -> usize {
         self.errors

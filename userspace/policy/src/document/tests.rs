@@ -4,19 +4,20 @@ use crate::fault::Fault;
 use crate::model::{Model, Selector};
 use crate::source::{Parsed, Source, parse};
 
+mod exposures;
 mod hostile;
 mod services;
 
-fn read(name: &str, text: &str) -> Result<Parsed, Vec<Fault>> {
+pub(super) fn read(name: &str, text: &str) -> Result<Parsed, Vec<Fault>> {
     parse(&[Source { name: name.to_owned(), text: text.to_owned() }])
 }
 
-fn yaml(text: &str) -> Model {
+pub(super) fn yaml(text: &str) -> Model {
     read("t.yaml", text).unwrap_or_else(|faults| panic!("{faults:#?}")).model
 }
 
 /// The messages of the faults that refuse a text.
-fn faults(name: &str, text: &str) -> Vec<String> {
+pub(super) fn faults(name: &str, text: &str) -> Vec<String> {
     let Err(faults) = read(name, text) else { panic!("taken: {text}") };
     faults.iter().map(ToString::to_string).collect()
 }

@@ -13,8 +13,9 @@ pub const MAX_WEIGHT: u8 = 100;
 pub struct Service {
     /// Namespace and name.
     pub name: ObjectName,
-    /// One or two, of different families, in canonical form. No two services have the same address,
-    /// port and protocol, and none has a workload's address.
+    /// One or more, each once, in canonical form: its `clusterIPs`, then the addresses at which the
+    /// outside asks for it, at which processes of this host are balanced alike. No two services have
+    /// the same address, port and protocol, and none has a workload's address.
     pub addresses: Vec<IpAddr>,
     /// Its ports of TCP and UDP; (port, protocol) is unique in a service.
     pub ports: Vec<ServicePort>,

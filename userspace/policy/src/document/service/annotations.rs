@@ -5,16 +5,20 @@ use std::net::IpAddr;
 use super::super::meta::Annotation;
 use super::super::reader::Reader;
 use crate::fault::quoted;
-use crate::model::{Balancing, MAX_WEIGHT};
+use crate::model::{Balancing, Forwarding, MAX_WEIGHT};
 use crate::place::Place;
 
 const ENDPOINTS: &str = "windrose.dev/endpoints";
 const WEIGHTS: &str = "windrose.dev/weights";
 const BALANCING: &str = "windrose.dev/balancing";
 const ON_REMOVED: &str = "windrose.dev/on-endpoint-removed";
+const FORWARDING: &str = "windrose.dev/forwarding";
 
 /// Every one of them.
-pub(in super::super) const KEYS: [&str; 4] = [BALANCING, WEIGHTS, ENDPOINTS, ON_REMOVED];
+pub(in super::super) const KEYS: [&str; 5] = [BALANCING, WEIGHTS, ENDPOINTS, ON_REMOVED, FORWARDING];
+
+/// Those that belong on a `TCPRoute` or `UDPRoute` too.
+pub(in super::super) const ROUTE_KEYS: [&str; 1] = [FORWARDING];
 
 /// One item of `windrose.dev/weights`.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub(super) struct Said {
     pub(super) weights: Vec<Weight>,
     pub(super) balancing: Balancing,
     pub(super) ends_removed: bool,
+    pub(super) forwarding: Option<(Place, Forwarding)>,
 }
 
 /// Decodes them.
@@ -56,6 +61,10 @@ pub(super) fn decode(reader: &mut Reader<'_>, annotations: &[Annotation]) -> Sai
             ON_REMOVED => {
                 let words = [("keep", false), ("end", true)];
                 said.ends_removed = reader.word_of(*value_mark, name, value, &words).unwrap_or_default();
+            }
+            FORWARDING => {
+                let forwarding = decode_forwarding(reader, annotation).unwrap_or_default();
+                said.forwarding = Some((reader.place(*mark), forwarding));
             }
             ENDPOINTS => {
                 let mut endpoints: Vec<(IpAddr, u8)> = Vec::new();
@@ -94,6 +103,15 @@ pub(super) fn decode(reader: &mut Reader<'_>, annotations: &[Annotation]) -> Sai
         }
     }
     said
+}
+
+/// `windrose.dev/forwarding`.
+pub(in super::super) fn decode_forwarding(
+    reader: &mut Reader<'_>,
+    annotation: &Annotation,
+) -> Option<Forwarding> {
+    let words = [Forwarding::Nat, Forwarding::Ipip, Forwarding::Layer2].map(|this| (this.name(), this));
+    reader.word_of(annotation.value_mark, annotation.name, &annotation.value, &words)
 }
 
 /// `a, b=2` as (`a`, none), (`b`, 2).

@@ -1,0 +1,76 @@
+//! What the gateway counts, since it started.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::refusal::Refusal;
+use crate::wire::WireFault;
+
+/// Counters of one gateway. Labels are enums: nothing that a client picks.
+#[derive(Debug)]
+pub struct Counters {
+    /// Connections that were accepted.
+    pub connections: AtomicU64,
+    /// Exchanges by class of status: 1xx, 2xx, 3xx, 4xx, 5xx.
+    classes: [AtomicU64; 5],
+    /// Messages that were refused on the wire, by fault.
+    wire_faults: Vec<AtomicU64>,
+    /// Exchanges that the gateway refused itself.
+    refusals: Vec<AtomicU64>,
+    /// Further tries of upstreams.
+    pub retries: AtomicU64,
+    /// Connections to upstreams that were opened.
+    pub upstream_opened: AtomicU64,
+    /// Requests that went over a connection that was there.
+    pub upstream_reused: AtomicU64,
+    /// Responses that were cut short, by whomever.
+    pub cut_short: AtomicU64,
+    /// Lines of the access log for which there was no room.
+    pub log_lost: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let many = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            connections: AtomicU64::new(0),
+            classes: Default::default(),
+            wire_faults: many(WireFault::ALL.len()),
+            refusals: many(Refusal::ALL.len()),
+            retries: AtomicU64::new(0),
+            upstream_opened: AtomicU64::new(0),
+            upstream_reused: AtomicU64::new(0),
+            cut_short: AtomicU64::new(0),
+            log_lost: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Counters {
+    pub(crate) fn wire_fault(&self, fault: WireFault) {
+        self.wire_faults[fault as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn refusal(&self, refusal: Refusal) {
+        self.refusals[refusal as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn status(&self, status: u16) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.classes[class].fetch_add(1, Relaxed);
+    }
+
+    /// Messages refused for this fault.
+    pub fn wire_faults(&self, fault: WireFault) -> u64 {
+        self.wire_faults[fault as usize].load(Relaxed)
+    }
+
+    /// Exchanges refused for this reason.
+    pub fn refusals(&self, refusal: Refusal) -> u64 {
+        self.refusals[refusal as usize].load(Relaxed)
+    }
+
+    /// Exchanges with a status of this class, 1 to 5.
+    pub fn class(&self, class: usize) -> u64 {
+        self.classes[class.clamp(1, 5) - 1].load(Relaxed)
+    }
+}

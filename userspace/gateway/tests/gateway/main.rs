@@ -1,0 +1,8 @@
+//! The gateway on loopback, spoken to over raw sockets.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test, outside of its function")]
+
+mod desync;
+mod hyper_alone;
+mod routes;
+mod upstreams;
+mod world;
