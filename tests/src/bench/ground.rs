@@ -6,8 +6,6 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::nftables::Ruleset;
-use super::rules::Direction;
 use crate::netns::Namespace;
 
 /// How the ends are joined.
@@ -20,8 +18,11 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Both.
+    /// Every one.
     pub(crate) const ALL: [Self; 2] = [Self::Veth, Self::Host];
+
+    /// Where nothing is between the ends.
+    pub(crate) const DIRECT: [Self; 2] = [Self::Veth, Self::Host];
 
     pub(crate) const fn client(self) -> Ipv4Addr {
         match self {
@@ -37,11 +38,27 @@ impl Place {
         }
     }
 
+    /// A second address of the server's end.
+    pub(crate) const fn second(self) -> Ipv4Addr {
+        match self {
+            Self::Veth => Ipv4Addr::new(10, 77, 0, 4),
+            Self::Host => Ipv4Addr::new(10, 78, 0, 4),
+        }
+    }
+
     /// For headings.
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Veth => "two network namespaces over a veth pair",
             Self::Host => "two workloads of one host",
+        }
+    }
+
+    /// For columns.
+    pub(crate) const fn short(self) -> &'static str {
+        match self {
+            Self::Veth => "over veth",
+            Self::Host => "on one host",
         }
     }
 }
@@ -57,38 +74,37 @@ pub(crate) struct Ground {
 impl Ground {
     pub(crate) fn new(place: Place) -> Result<Self> {
         let client = Arc::new(namespace()?);
-        let (from, to) = (place.client(), place.server());
+        let (from, to, second) = (place.client(), place.server(), place.second());
         let server = match place {
             Place::Veth => {
                 let server = Arc::new(namespace()?);
                 client.ip(&format!("link add eth0 type veth peer name eth0 netns {}\n", server.path()))?;
                 client.ip(&format!("addr add {from}/24 dev eth0\nlink set eth0 up\n"))?;
-                server.ip(&format!("addr add {to}/24 dev eth0\nlink set eth0 up\n"))?;
+                server.ip(&format!("addr add {to}/24 dev eth0\naddr add {second}/24 dev eth0\n"))?;
+                server.ip("link set eth0 up\n")?;
                 server
             }
             Place::Host => {
                 // Without a preferred source, traffic to an own address comes from that very address.
-                client.ip(&format!(
-                    "addr add {from}/32 dev lo\naddr add {to}/32 dev lo\n\
-                     route replace table local local {to} dev lo src {from}\n"
-                ))?;
+                for own in [from, to, second] {
+                    client.ip(&format!("addr add {own}/32 dev lo\n"))?;
+                }
+                for own in [to, second] {
+                    client.ip(&format!("route replace table local local {own} dev lo src {from}\n"))?;
+                }
                 Arc::clone(&client)
             }
         };
         Ok(Self { place, client, server })
     }
 
-    /// With an nftables ruleset in each namespace.
-    pub(crate) fn with(place: Place, ruleset: &Ruleset) -> Result<Self> {
-        let ground = Self::new(place)?;
-        match place {
-            Place::Veth => {
-                ruleset.load(&ground.client, &[Direction::Egress])?;
-                ruleset.load(&ground.server, &[Direction::Ingress])?;
-            }
-            Place::Host => ruleset.load(&ground.client, &[Direction::Egress, Direction::Ingress])?,
-        }
-        Ok(ground)
+    /// A route of the client's to addresses that nobody has, as if they were beyond the server.
+    pub(crate) fn route(&self, block: &str) -> Result<()> {
+        let way = match self.place {
+            Place::Veth => "dev eth0".to_owned(),
+            Place::Host => format!("dev lo src {}", self.place.client()),
+        };
+        self.client.ip(&format!("route add {block} {way}\n"))
     }
 }
 

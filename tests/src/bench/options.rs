@@ -1,4 +1,4 @@
-//! The command line of `bench policy`.
+//! The command line of a benchmark.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +27,16 @@ pub(crate) enum Processors {
     Apart,
     /// Both on one.
     Together,
+}
+
+impl Processors {
+    /// The number of the server's; the client's is 0.
+    pub(crate) const fn of_server(self) -> usize {
+        match self {
+            Self::Apart => 1,
+            Self::Together => 0,
+        }
+    }
 }
 
 impl Options {
@@ -65,10 +75,10 @@ impl Options {
         Ok(options)
     }
 
-    /// Where the numbers are kept.
-    pub(crate) fn result_file() -> PathBuf {
+    /// Where the numbers of a benchmark are kept.
+    pub(crate) fn result_file(name: &str) -> PathBuf {
         let folder = std::env::current_exe().ok().and_then(|path| Some(path.ancestors().nth(2)?.to_owned()));
-        folder.unwrap_or_else(std::env::temp_dir).join("bench-policy.json")
+        folder.unwrap_or_else(std::env::temp_dir).join(format!("bench-{name}.json"))
     }
 
     /// The checkout's documentation.
