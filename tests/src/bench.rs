@@ -4,8 +4,10 @@
 mod agent;
 mod cpu;
 mod dnat;
+mod edge;
 mod end;
 mod ground;
+mod haproxy;
 mod hooks;
 mod markdown;
 mod nft;
@@ -17,6 +19,7 @@ mod plot;
 mod policy;
 mod report;
 mod service;
+mod services;
 mod stage;
 mod subject;
 mod summary;
@@ -47,6 +50,7 @@ Usage: bench WHAT [OPTIONS]
 What:
   policy         enforcement, against no agent and against nftables with the same rules
   service        balancing, against none and against nftables DNAT
+  edge           a frame at the interface, and connections through it against nftables DNAT and haproxy
 
 Options:
   --quick        two short rounds: to see that it works
@@ -55,6 +59,8 @@ Options:
   --apart        each end on a processor of its own: noisier, as each wakes the other across
   --together     both ends on one processor [default]
   --long-chains  policy: also 100,000 rules as nftables chains, which takes minutes to load
+  --interface IF edge: count what another machine sends to this interface, and nothing else
+  --seconds N    edge --interface: for so long [default: 10]
   --write        replace the section of docs/benchmarks.md and its plot
   --from FILE    measure nothing: report what an earlier run has left in FILE";
 
@@ -63,6 +69,7 @@ pub fn run(name: &str, words: &[&str]) -> Result<()> {
     match name {
         "policy" => policy::run(words),
         "service" => service::run(words),
+        "edge" => edge::run(words),
         _ => bail!("there is no benchmark {name}\n{USAGE}"),
     }
 }

@@ -18,6 +18,11 @@ pub(crate) struct Options {
     pub(crate) write: bool,
     /// A report to show again.
     pub(crate) from: Option<String>,
+    /// A short run.
+    pub(crate) is_quick: bool,
+    /// Where frames come in, and how long they are counted.
+    pub(crate) interface: Option<String>,
+    pub(crate) seconds: u64,
 }
 
 /// Where the two ends run.
@@ -48,12 +53,18 @@ impl Options {
             long_chains: false,
             write: false,
             from: None,
+            is_quick: false,
+            interface: None,
+            seconds: 10,
         };
         let mut words = words.iter();
         while let Some(&word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} needs a value"));
             match word {
-                "--quick" => (options.rounds, options.slice) = (2, Duration::from_millis(60)),
+                "--quick" => {
+                    options.is_quick = true;
+                    (options.rounds, options.slice) = (2, Duration::from_millis(60));
+                }
                 "--rounds" => options.rounds = value()?.parse().context("--rounds needs a whole number")?,
                 "--slice-ms" => {
                     let ms = value()?.parse().context("--slice-ms needs a whole number")?;
@@ -63,6 +74,10 @@ impl Options {
                 "--together" => options.processors = Processors::Together,
                 "--long-chains" => options.long_chains = true,
                 "--write" => options.write = true,
+                "--interface" => options.interface = Some((*value()?).to_owned()),
+                "--seconds" => {
+                    options.seconds = value()?.parse().context("--seconds needs a whole number")?;
+                }
                 "--from" => options.from = Some((*value()?).to_owned()),
                 _ => bail!("unknown option {word}\n{}", super::USAGE),
             }

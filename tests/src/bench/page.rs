@@ -12,16 +12,18 @@ use super::options::Options;
 pub(crate) enum Bench {
     Policy,
     Service,
+    Edge,
 }
 
 impl Bench {
-    const ALL: [Self; 2] = [Self::Policy, Self::Service];
+    const ALL: [Self; 3] = [Self::Policy, Self::Service, Self::Edge];
 
     /// As it is called.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Policy => "policy",
             Self::Service => "service",
+            Self::Edge => "edge",
         }
     }
 
@@ -30,6 +32,7 @@ impl Bench {
         match self {
             Self::Policy => "Policy",
             Self::Service => "Services",
+            Self::Edge => "The edge",
         }
     }
 }
@@ -77,12 +80,13 @@ by its benchmark, which measures everything that it compares in one run:
 ```console
 # cargo xtask bench policy     # enforcement: no agent, nftables
 # cargo xtask bench service    # balancing: none, nftables DNAT
+# cargo xtask bench edge       # a frame at the interface; through the edge: nftables DNAT, haproxy
 ```
 
 Each prints its tables, and with `--write` replaces its section and plot here. `--quick` is a short run to see \
 that it works; `cargo xtask bench` alone lists the options. They need root, an otherwise idle machine and no \
 other agent on it (if there is one, the section says so). What they call is installed if it is missing: \
-packages `iproute2` and `nftables`. Everything happens in network namespaces that end with the run.
+packages `iproute2`, `nftables` and `haproxy` (which Debian starts as a service when it installs it). Everything happens in network namespaces that end with the run.
 
 ## How
 
@@ -116,7 +120,7 @@ mod tests {
             second.contains("\n## Policy\n\nold policy\n\n### Targets\n\nmet\n\n## Services\n\nservices\n")
         );
         let third = with(&second, Bench::Policy, "new policy");
-        assert!(third.ends_with("\n## Policy\n\nnew policy\n\n## Services\n\nservices\n"), "{third}");
+        assert!(third.contains("\n## Policy\n\nnew policy\n\n## Services\n\nservices\n\n"), "{third}");
         assert_eq!(with(&third, Bench::Policy, "new policy"), third);
     }
 }

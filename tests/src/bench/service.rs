@@ -2,7 +2,6 @@
 
 mod case;
 mod rounds;
-mod services;
 mod text;
 
 use anyhow::Result;

@@ -36,7 +36,7 @@ impl Ruleset {
     pub(crate) fn load(&self, ground: &Ground) -> Result<()> {
         let halves: &[(&Namespace, &[Direction])] = match ground.place {
             Place::Veth => &[(&ground.client, &[Direction::Egress]), (&ground.server, &[Direction::Ingress])],
-            Place::Host => &[(&ground.client, &[Direction::Egress, Direction::Ingress])],
+            Place::Host | Place::Routed => &[(&ground.client, &[Direction::Egress, Direction::Ingress])],
         };
         for (namespace, directions) in halves {
             nft::load(namespace, &self.text(directions)).with_context(|| format!("{self:?}"))?;

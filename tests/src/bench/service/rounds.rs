@@ -7,7 +7,6 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use super::case::{Case, SIZES};
-use super::services::{self, BLOCK, TARGET_PORT};
 use crate::bench::agent::Launcher;
 use crate::bench::ground::{Ground, Place};
 use crate::bench::hooks;
@@ -16,6 +15,7 @@ use crate::bench::numbers::nanoseconds;
 use crate::bench::options::Options;
 use crate::bench::pair::{Call, Others, Pair};
 use crate::bench::report::{Case as _, LoadKind, Report, Sample, Start};
+use crate::bench::services::{self, BLOCK, TARGET_PORT};
 use crate::bench::stage::{self, Stage};
 use crate::bench::subject::{self, Subject};
 
@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
         for services in SIZES {
             let case = Case::Nftables { services };
             let grounds = [ground(Place::Veth)?, ground(Place::Host)?];
-            let ruleset = services::ruleset(services);
+            let ruleset = services::ruleset("output", services);
             for ground in &grounds {
                 let begun = Instant::now();
                 nft::load(&ground.client, &ruleset).with_context(|| case.title())?;

@@ -7,24 +7,25 @@ use crate::bench::dnat;
 use crate::bench::ground::Place;
 
 /// Services' addresses are in it.
-pub(super) const BLOCK: &str = "10.96.0.0/12";
+pub(crate) const BLOCK: &str = "10.96.0.0/12";
 
 /// What clients ask for.
 const PORT: u16 = 80;
 
 /// Where endpoints listen.
-pub(super) const TARGET_PORT: u16 = 8080;
+pub(crate) const TARGET_PORT: u16 = 8080;
 
 /// The service that the client of a place calls.
-pub(super) fn called(place: Place) -> SocketAddrV4 {
+pub(crate) fn called(place: Place) -> SocketAddrV4 {
     service(match place {
         Place::Veth => 0,
         Place::Host => 1,
+        Place::Routed => 2,
     })
 }
 
 /// As Windrose reads them.
-pub(super) fn documents(count: usize) -> impl Iterator<Item = String> {
+pub(crate) fn documents(count: usize) -> impl Iterator<Item = String> {
     (0..number(count)).map(|number| {
         let [first, second] = endpoints(number);
         format!(
@@ -37,13 +38,13 @@ pub(super) fn documents(count: usize) -> impl Iterator<Item = String> {
     })
 }
 
-/// As nftables reads them, for connections that begin in a namespace.
-pub(super) fn ruleset(count: usize) -> String {
+/// As nftables reads them; for the hook see [`dnat::ruleset`].
+pub(crate) fn ruleset(hook: &str, count: usize) -> String {
     let services = (0..number(count)).map(|number| {
         let endpoints = endpoints(number).map(|address| SocketAddrV4::new(address, TARGET_PORT));
         (service(number), endpoints)
     });
-    dnat::ruleset("output", services)
+    dnat::ruleset(hook, services)
 }
 
 fn number(count: usize) -> u32 {
@@ -55,7 +56,7 @@ fn service(number: u32) -> SocketAddrV4 {
 }
 
 fn endpoints(number: u32) -> [Ipv4Addr; 2] {
-    let place = Place::DIRECT.into_iter().find(|place| called(*place) == service(number));
+    let place = Place::ALL.into_iter().find(|place| called(*place) == service(number));
     place.map_or_else(
         || {
             let first = u32::from(Ipv4Addr::new(10, 128, 0, 0)) + 2 * number;
@@ -71,17 +72,17 @@ mod tests {
 
     #[test]
     fn each_place_has_a_service_with_the_addresses_of_its_server() {
-        for place in Place::DIRECT {
+        for place in Place::ALL {
             let number = u32::from(*called(place).ip()) - u32::from(Ipv4Addr::new(10, 96, 0, 1));
             assert_eq!(endpoints(number), [place.server(), place.second()]);
         }
-        assert_eq!(endpoints(2), [Ipv4Addr::new(10, 128, 0, 4), Ipv4Addr::new(10, 128, 0, 5)]);
+        assert_eq!(endpoints(3), [Ipv4Addr::new(10, 128, 0, 6), Ipv4Addr::new(10, 128, 0, 7)]);
         assert_eq!(service(9_999).to_string(), "10.96.39.16:80");
     }
 
     #[test]
     fn there_are_as_many_services_as_asked_for() {
         assert_eq!(documents(10).count(), 10);
-        assert_eq!(ruleset(10).matches("10.96.0.").count(), 20);
+        assert_eq!(ruleset("output", 10).matches("10.96.0.").count(), 20);
     }
 }
