@@ -20,6 +20,7 @@ mod policy;
 mod report;
 mod service;
 mod services;
+mod sidecar;
 mod stage;
 mod subject;
 mod summary;
@@ -51,6 +52,8 @@ What:
   policy         enforcement, against no agent and against nftables with the same rules
   service        balancing, against none and against nftables DNAT
   edge           a frame at the interface, and connections through it against nftables DNAT and haproxy
+  sidecar        messages and writes of all sizes, against plain TCP and a haproxy at each end;
+                 also called redirect
 
 Options:
   --quick        two short rounds: to see that it works
@@ -70,6 +73,7 @@ pub fn run(name: &str, words: &[&str]) -> Result<()> {
         "policy" => policy::run(words),
         "service" => service::run(words),
         "edge" => edge::run(words),
+        "sidecar" | "redirect" => sidecar::run(words),
         _ => bail!("there is no benchmark {name}\n{USAGE}"),
     }
 }

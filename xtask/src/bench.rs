@@ -7,12 +7,12 @@ use crate::packages;
 use crate::workspace::Workspace;
 
 /// Benchmarks that have a proxy among what they compare.
-const PROXIED: [&str; 2] = ["edge", "redirect"];
+const PROXIED: [&str; 3] = ["edge", "sidecar", "redirect"];
 
 /// Measure, side by side in one run, and write docs/benchmarks.md.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What to measure: `policy`, `service`, `edge` or `redirect`, then options of that benchmark; nothing lists them.
+    /// What to measure: `policy`, `service`, `edge` or `sidecar`, then options of that benchmark; nothing lists them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }

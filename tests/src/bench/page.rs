@@ -13,10 +13,11 @@ pub(crate) enum Bench {
     Policy,
     Service,
     Edge,
+    Sidecar,
 }
 
 impl Bench {
-    const ALL: [Self; 3] = [Self::Policy, Self::Service, Self::Edge];
+    const ALL: [Self; 4] = [Self::Policy, Self::Service, Self::Edge, Self::Sidecar];
 
     /// As it is called.
     pub(crate) const fn name(self) -> &'static str {
@@ -24,6 +25,7 @@ impl Bench {
             Self::Policy => "policy",
             Self::Service => "service",
             Self::Edge => "edge",
+            Self::Sidecar => "sidecar",
         }
     }
 
@@ -33,6 +35,7 @@ impl Bench {
             Self::Policy => "Policy",
             Self::Service => "Services",
             Self::Edge => "The edge",
+            Self::Sidecar => "Sidecars",
         }
     }
 }
@@ -81,6 +84,7 @@ by its benchmark, which measures everything that it compares in one run:
 # cargo xtask bench policy     # enforcement: no agent, nftables
 # cargo xtask bench service    # balancing: none, nftables DNAT
 # cargo xtask bench edge       # a frame at the interface; through the edge: nftables DNAT, haproxy
+# cargo xtask bench sidecar    # messages and writes of all sizes: plain TCP, haproxy at both ends
 ```
 
 Each prints its tables, and with `--write` replaces its section and plot here. `--quick` is a short run to see \

@@ -1,9 +1,9 @@
 //! `bench policy`: what enforcement costs, against no agent and against nftables with the same rules.
 
 mod case;
-mod documents;
+pub(super) mod documents;
 mod rounds;
-mod rules;
+pub(super) mod rules;
 mod rulesets;
 mod text;
 

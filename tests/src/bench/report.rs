@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ground::Place;
-use super::numbers::nanoseconds;
+use super::numbers::{self, nanoseconds};
 use super::options::{Options, Processors};
 use super::pair::Measured;
 
@@ -114,6 +114,18 @@ impl LoadKind {
             Self::Connections => "connections per second",
             Self::Exchanges { .. } => "request-response",
             Self::Stream { .. } => "bulk",
+        }
+    }
+
+    /// How much of it at once.
+    pub(crate) fn title(self) -> String {
+        match self {
+            Self::Connections => "one after the other".to_owned(),
+            Self::Exchanges { bytes, connections: 1 } => format!("{}, 1 connection", numbers::bytes(bytes)),
+            Self::Exchanges { bytes, connections } => {
+                format!("{}, {connections} connections", numbers::bytes(bytes))
+            }
+            Self::Stream { bytes } => format!("writes of {}", numbers::bytes(bytes)),
         }
     }
 
