@@ -26,7 +26,7 @@ struct Kept {
 
 /// Measures it, or shows an earlier run again; or counts what comes in at an interface.
 pub(super) fn run(words: &[&str]) -> Result<()> {
-    let options = Options::parse(words)?;
+    let options = Options::parse(Bench::Edge, words)?;
     if let Some(name) = &options.interface {
         return interface::watch(name, options.seconds);
     }

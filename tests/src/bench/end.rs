@@ -216,7 +216,8 @@ fn obey(server: SocketAddrV4, order: Order) -> Result<Outcome> {
 
 fn open(server: SocketAddrV4, kind: u8) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(server)?;
-    stream.set_nodelay(true)?;
+    // Who waits for an answer wants it at once; who streams does as by default.
+    stream.set_nodelay(kind != STREAM)?;
     stream.write_all(&[kind])?;
     Ok(stream)
 }

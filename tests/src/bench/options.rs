@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::page::Bench;
+
 /// What to measure and how long.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -45,7 +47,8 @@ impl Processors {
 }
 
 impl Options {
-    pub(crate) fn parse(words: &[&str]) -> Result<Self> {
+    /// Options that mean nothing to a benchmark are refused.
+    pub(crate) fn parse(bench: Bench, words: &[&str]) -> Result<Self> {
         let mut options = Self {
             rounds: 8,
             slice: Duration::from_millis(300),
@@ -72,14 +75,14 @@ impl Options {
                 }
                 "--apart" => options.processors = Processors::Apart,
                 "--together" => options.processors = Processors::Together,
-                "--long-chains" => options.long_chains = true,
+                "--long-chains" if bench == Bench::Policy => options.long_chains = true,
                 "--write" => options.write = true,
-                "--interface" => options.interface = Some((*value()?).to_owned()),
-                "--seconds" => {
+                "--interface" if bench == Bench::Edge => options.interface = Some((*value()?).to_owned()),
+                "--seconds" if bench == Bench::Edge => {
                     options.seconds = value()?.parse().context("--seconds needs a whole number")?;
                 }
                 "--from" => options.from = Some((*value()?).to_owned()),
-                _ => bail!("unknown option {word}\n{}", super::USAGE),
+                _ => bail!("bench {} knows no option {word}\n{}", bench.name(), super::USAGE),
             }
         }
         ensure!((1..=100).contains(&options.rounds), "--rounds must be 1 to 100");
@@ -108,13 +111,15 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_refused_by_name() {
-        let error = Options::parse(&["--slow"]).unwrap_err().to_string();
-        assert!(error.starts_with("unknown option --slow"), "{error}");
+        let error = Options::parse(Bench::Policy, &["--slow"]).unwrap_err().to_string();
+        assert!(error.starts_with("bench policy knows no option --slow"), "{error}");
+        assert!(Options::parse(Bench::Policy, &["--interface", "eth0"]).is_err());
+        assert!(Options::parse(Bench::Edge, &["--interface", "eth0"]).is_ok());
     }
 
     #[test]
     fn later_options_override_what_quick_chose() {
-        let options = Options::parse(&["--quick", "--rounds", "3"]).unwrap();
+        let options = Options::parse(Bench::Policy, &["--quick", "--rounds", "3"]).unwrap();
         assert_eq!((options.rounds, options.slice), (3, Duration::from_millis(60)));
     }
 }

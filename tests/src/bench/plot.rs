@@ -14,6 +14,10 @@ const TOP: f64 = 64.0;
 const GAP_X: f64 = 36.0;
 const GAP_Y: f64 = 76.0;
 
+/// Widths of a series in the legend, and of the note behind it.
+const LEGEND: f64 = 130.0;
+const NOTE: f64 = 370.0;
+
 /// Between the marks of one series and the next.
 const SHIFT: f64 = 6.0;
 
@@ -93,7 +97,8 @@ impl Plot {
     /// On white: pages may be dark.
     pub(crate) fn render(&self) -> String {
         let columns = self.panels.iter().map(Vec::len).max().unwrap_or(0);
-        let width = LEFT + across(columns, PANEL_WIDTH + GAP_X) - GAP_X + 20.0;
+        let legend = across(self.series.len(), LEGEND) + NOTE;
+        let width = LEFT + legend.max(across(columns, PANEL_WIDTH + GAP_X) - GAP_X + 20.0);
         let height = TOP + across(self.panels.len(), PANEL_HEIGHT + GAP_Y) - GAP_Y + 60.0;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
@@ -109,7 +114,7 @@ impl Plot {
                 "<circle cx=\"{x}\" cy=\"18\" r=\"4\" fill=\"{colour}\"/><text x=\"{}\" y=\"22\">{series}</text>",
                 x + 9.0
             );
-            x += 130.0;
+            x += LEGEND;
         }
         let _ = writeln!(
             svg,

@@ -16,7 +16,7 @@ use super::{kept_or_measured, table};
 
 /// Measures it, or shows an earlier run again.
 pub(super) fn run(words: &[&str]) -> Result<()> {
-    let options = Options::parse(words)?;
+    let options = Options::parse(Bench::Policy, words)?;
     let report = kept_or_measured(Bench::Policy, &options, || rounds::measure(&options))?;
     let summary = Summary::of(&report, text::requirements());
     print!("{}", table::render(&report, &summary));

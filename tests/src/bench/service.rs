@@ -13,7 +13,7 @@ use super::{kept_or_measured, table};
 
 /// Measures it, or shows an earlier run again.
 pub(super) fn run(words: &[&str]) -> Result<()> {
-    let options = Options::parse(words)?;
+    let options = Options::parse(Bench::Service, words)?;
     let report = kept_or_measured(Bench::Service, &options, || rounds::measure(&options))?;
     let summary = Summary::of(&report, text::requirements());
     print!("{}", table::render(&report, &summary));

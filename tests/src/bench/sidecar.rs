@@ -14,7 +14,7 @@ use super::summary::Summary;
 
 /// Measures it, or shows an earlier run again.
 pub(super) fn run(words: &[&str]) -> Result<()> {
-    let options = Options::parse(words)?;
+    let options = Options::parse(Bench::Sidecar, words)?;
     let report = kept_or_measured(Bench::Sidecar, &options, || rounds::measure(&options))?;
     let summary = Summary::of(&report, text::requirements());
     print!("{}", text::for_terminal(&report, &summary));

@@ -192,6 +192,7 @@ mod tests {
 
     use super::*;
     use crate::bench::options::Options;
+    use crate::bench::page::Bench;
     use crate::bench::pair::Measured;
 
     #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round() {
-        let mut report = Report::new(&Options::parse(&[]).unwrap());
+        let mut report = Report::new(&Options::parse(Bench::Policy, &[]).unwrap());
         for (round, base, ours) in [(0, 100, 90), (1, 1_000, 900), (2, 200, 180)] {
             report.samples.extend([sample(round, Tool::Ours, ours), sample(round, Tool::None, base)]);
         }

@@ -139,8 +139,8 @@ A client, a host that forwards or balances, and two endpoints, each in a network
 pairs. *Forwarding* is the baseline: the client calls an endpoint. nftables translates the address of a service \
 to that of one of its endpoints, by two maps with a look-up each connection and connection tracking. haproxy \
 (TCP mode, one thread, splicing) takes the connection and makes another to the endpoint with fewer. Windrose is at the \
-interface to the client; on veth that is the kernel's generic XDP, which runs after a socket buffer is made, so \
-that this row shows that the edge does not slow down what passes, and not what it saves.
+interface to the client; on veth that is the kernel's generic XDP, which runs after a socket buffer is made: \
+this row shows what the edge costs there for what passes, and not what it saves.
 ";
 
 const INTERFACE: &str = "
@@ -148,7 +148,7 @@ const INTERFACE: &str = "
 
 `cargo xtask bench edge --interface eth1 --seconds 30` puts the edge on an interface, by the driver's hook, with \
 65,536 denied hosts (198.18.0.0/16, of the block that RFC 2544 keeps for such measurements), and prints each \
-second how many frames were dropped and passed, and how busy each processor was. It takes itself off at the end. \
+second how many frames were dropped and passed, and how many processors were busy. It takes itself off at the end. \
 Let another machine send to it, at the least frame size and from many sources, such as the kernel's pktgen:
 
 ```console

@@ -155,7 +155,7 @@ socket, was built and refused: programs can tell, and some lose bytes ([ADR 10](
 plain TCP is the most that can be reached here.
 - **Request-response**: messages of this many bytes there and back, one under way on each of this many connections; \
 one thread at each end. The ratio is of rates, on one connection of median times. **Bulk**: one stream in \
-writes of this many bytes, timed by the receiver.
+writes of this many bytes, timed by the receiver; with Nagle's algorithm, as by default.
 - **Windrose** enforces a policy of 10 rules that allows the pair, with all events and metrics.
 - **Two sidecars** are haproxy in TCP mode, one thread each, splicing where it can, without logs, checks or TLS: the \
 client calls its own, that calls the server's, and that the server over loopback. How traffic gets into a sidecar \
