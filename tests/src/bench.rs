@@ -1,21 +1,28 @@
-//! What `cargo xtask bench` runs: the same load without an agent, with Windrose and with nftables, in
-//! turns, so that whatever else the machine does is the same for each.
+//! What `cargo xtask bench` runs: the same load without Windrose, with it and with other tools, in turns,
+//! so that whatever else the machine does is the same for each.
 
 mod agent;
 mod cpu;
-mod documents;
+mod dnat;
+mod edge;
 mod end;
 mod ground;
+mod haproxy;
 mod hooks;
 mod markdown;
-mod nftables;
+mod nft;
 mod numbers;
 mod options;
+mod page;
 mod pair;
 mod plot;
+mod policy;
 mod report;
-mod rounds;
-mod rules;
+mod service;
+mod services;
+mod sidecar;
+mod stage;
+mod subject;
 mod summary;
 mod table;
 
@@ -23,7 +30,12 @@ pub use end::{call, serve};
 
 use std::fs;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use options::Options;
+use page::Bench;
 
 /// First word of the command line of the process that accepts.
 pub const SERVER: &str = "end-server";
@@ -33,42 +45,54 @@ pub const CLIENT: &str = "end-client";
 
 /// What there is to call.
 pub const USAGE: &str = "\
-Usage: bench policy [--quick] [--rounds N] [--slice-ms N] [--apart|--together] [--long-chains] [--write]
-       bench policy --from FILE [--write]
+Usage: bench WHAT [OPTIONS]
+       bench WHAT --from FILE [--write]
 
-  --quick        two short rounds, under a minute: to see that it works
-  --rounds N     how often every configuration is measured [default: 8]
+What:
+  policy         enforcement, against no agent and against nftables with the same rules
+  service        balancing, against none and against nftables DNAT
+  edge           a frame at the interface, and connections through it against nftables DNAT and haproxy
+  sidecar        messages and writes of all sizes, against plain TCP and a haproxy at each end;
+                 also called redirect
+
+Options:
+  --quick        two short rounds: to see that it works
+  --rounds N     how often every case is measured [default: 8]
   --slice-ms N   how long each load lasts each time [default: 300]
   --apart        each end on a processor of its own: noisier, as each wakes the other across
   --together     both ends on one processor [default]
-  --long-chains  also 100,000 rules as nftables chains, which takes minutes to load
-  --write        write docs/benchmarks.md and its plot
+  --long-chains  policy: also 100,000 rules as nftables chains, which takes minutes to load
+  --interface IF edge: count what another machine sends to this interface, and nothing else
+  --seconds N    edge --interface: for so long [default: 10]
+  --write        replace the section of docs/benchmarks.md and its plot
   --from FILE    measure nothing: report what an earlier run has left in FILE";
 
-/// Measures what enforcement costs, and reports it.
-pub fn policy(words: &[&str]) -> Result<()> {
-    let options = options::Options::parse(words)?;
-    let report = match &options.from {
-        Some(file) => {
-            let text = fs::read(file).with_context(|| format!("cannot read {file}"))?;
-            serde_json::from_slice(&text).with_context(|| format!("{file} is no report of this program"))?
-        }
-        None => rounds::measure(&options)?,
-    };
-    if options.from.is_none() {
-        let file = options::Options::result_file();
-        fs::write(&file, serde_json::to_vec_pretty(&report)?)
-            .with_context(|| format!("cannot write {}", file.display()))?;
-        eprintln!("kept as {}", file.display());
+/// Runs the benchmark of this name.
+pub fn run(name: &str, words: &[&str]) -> Result<()> {
+    match name {
+        "policy" => policy::run(words),
+        "service" => service::run(words),
+        "edge" => edge::run(words),
+        "sidecar" | "redirect" => sidecar::run(words),
+        _ => bail!("there is no benchmark {name}\n{USAGE}"),
     }
-    let summary = summary::Summary::of(&report);
-    print!("{}", table::render(&report, &summary));
-    if options.write {
-        let folder = options::Options::docs_folder();
-        fs::create_dir_all(folder.join("benchmarks"))?;
-        fs::write(folder.join("benchmarks/policy.svg"), plot::render(&summary))?;
-        fs::write(folder.join("benchmarks.md"), markdown::render(&report, &summary))?;
-        eprintln!("wrote {}", folder.join("benchmarks.md").display());
+}
+
+/// The report of the file that the options name, or a new one, which is kept in a file.
+fn kept_or_measured<R: Serialize + DeserializeOwned>(
+    bench: Bench,
+    options: &Options,
+    measure: impl FnOnce() -> Result<R>,
+) -> Result<R> {
+    if let Some(file) = &options.from {
+        let text = fs::read(file).with_context(|| format!("cannot read {file}"))?;
+        let name = bench.name();
+        return serde_json::from_slice(&text).with_context(|| format!("{file} is no report of bench {name}"));
     }
-    Ok(())
+    let report = measure()?;
+    let file = Options::result_file(bench.name());
+    fs::write(&file, serde_json::to_vec_pretty(&report)?)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    eprintln!("kept as {}", file.display());
+    Ok(report)
 }

@@ -6,10 +6,13 @@ use crate::command;
 use crate::packages;
 use crate::workspace::Workspace;
 
+/// Benchmarks that have a proxy among what they compare.
+const PROXIED: [&str; 3] = ["edge", "sidecar", "redirect"];
+
 /// Measure, side by side in one run, and write docs/benchmarks.md.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What to measure, such as `policy`, then options of that benchmark; nothing lists them.
+    /// What to measure: `policy`, `service`, `edge` or `sidecar`, then options of that benchmark; nothing lists them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
@@ -18,6 +21,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     packages::ensure(packages::DEMO)?;
     packages::ensure(packages::TESTS)?;
+    if arguments.rest.first().is_some_and(|name| PROXIED.contains(&name.as_str())) {
+        packages::ensure(packages::PROXY)?;
+    }
     command::run(command::cargo(workspace.root()).args(["build", "--release", "--package", "windrose"]))?;
     command::run(
         command::cargo(workspace.root())

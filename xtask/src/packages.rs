@@ -30,6 +30,9 @@ pub(crate) const TESTS: &[Program] = &[
     Program { name: "tcpdump", package: "tcpdump" },
 ];
 
+/// What benchmarks with a proxy in them call, beyond [`TESTS`].
+pub(crate) const PROXY: &[Program] = &[Program { name: "haproxy", package: "haproxy" }];
+
 /// libFuzzer's runtime is C++.
 pub(crate) const FUZZ: &[Program] = &[Program { name: "c++", package: "g++" }];
 

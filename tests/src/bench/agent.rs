@@ -1,4 +1,4 @@
-//! The agent under measurement: a release build, in a network namespace of its own.
+//! The agent under measurement: a release build.
 
 use std::env;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::{admin, cgroup, wait};
 
-/// Name of the folder of pins.
+/// Name of the folder of pins; so begin the names of all that benchmarks make.
 const PINS: &str = "windrose-bench";
 
 /// How long reading and applying 100,000 rules may take on a busy machine.
@@ -37,8 +37,13 @@ pub(crate) struct Agent<'a> {
 }
 
 impl Launcher {
-    /// Finds the agent beside this program (or in `WINDROSE_BIN`) and removes what an earlier run left.
+    /// For agents in a network namespace of their own.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
+        Self::within(Arc::new(Namespace::new()?), folder)
+    }
+
+    /// Finds the agent beside this program (or in `WINDROSE_BIN`) and removes what an earlier run left.
+    pub(crate) fn within(namespace: Arc<Namespace>, folder: &Path) -> Result<Self> {
         let beside = || Ok::<_, anyhow::Error>(env::current_exe()?.with_file_name("windrose"));
         let program = env::var_os("WINDROSE_BIN").map_or_else(beside, |path| Ok(path.into()))?;
         ensure!(
@@ -46,8 +51,7 @@ impl Launcher {
             "{} is missing: `cargo xtask bench` builds it, or name one in WINDROSE_BIN",
             program.display()
         );
-        let launcher =
-            Self { program, namespace: Arc::new(Namespace::new()?), log: folder.join("agent.log") };
+        let launcher = Self { program, namespace, log: folder.join("agent.log") };
         launcher.detach()?;
         Ok(launcher)
     }
@@ -123,6 +127,6 @@ pub(crate) fn others() -> Vec<String> {
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with("windrose") && name != PINS)
+        .filter(|name| name.starts_with("windrose") && !name.starts_with(PINS))
         .collect()
 }

@@ -1,5 +1,7 @@
 //! The two processes of a measurement: one accepts, one opens and times.
 
+mod many;
+
 use std::fs;
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
@@ -13,14 +15,16 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::numbers::{nanoseconds, quantile};
+use super::report::LoadKind;
 
-/// Bytes of a request and of its response on a connection that is kept.
-pub(crate) const MESSAGE_BYTES: usize = 64;
+/// Bytes that the server reads of a stream at once.
+const READ_BYTES: usize = 128 << 10;
 
-/// Bytes of one write of a stream.
-const CHUNK_BYTES: usize = 64 << 10;
+/// Of one message, and of one write.
+const MOST_BYTES: usize = 1 << 20;
 
-/// First byte of a connection: what it is for.
+/// First byte of a connection: what it is for. A kept one says then how long its messages are and how
+/// many connections there are of its kind, as words of four bytes, and is answered by one byte.
 const SHORT: u8 = b's';
 const KEPT: u8 = b'k';
 const STREAM: u8 = b'b';
@@ -30,12 +34,8 @@ const STREAM: u8 = b'b';
 pub(crate) enum Order {
     /// Try to connect to another port.
     Probe { port: u16, patience_ms: u64 },
-    /// Connections one after the other: connect, one byte there and back, close.
-    Connections(Bounds),
-    /// Requests and responses of [`MESSAGE_BYTES`] on one connection.
-    Exchanges(Bounds),
-    /// One stream; `most` is in bytes.
-    Stream(Bounds),
+    /// A load; of streams, `most` is in bytes.
+    Load(LoadKind, Bounds),
 }
 
 /// How long, and how much at most.
@@ -67,6 +67,19 @@ pub(crate) struct Load {
     pub(crate) p99_ns: u64,
 }
 
+impl Load {
+    /// By how long each took, and all of them together.
+    fn of(mut times: Vec<u64>, elapsed: Duration) -> Self {
+        times.sort_unstable();
+        Self {
+            count: times.len() as u64,
+            elapsed_ns: nanoseconds(elapsed),
+            p50_ns: quantile(&times, 500),
+            p99_ns: quantile(&times, 990),
+        }
+    }
+}
+
 /// How an attempt to connect ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Attempt {
@@ -88,25 +101,40 @@ pub fn serve(words: &[&str]) -> Result<()> {
         process::exit(0);
     });
     println!("listening on {address}");
-    let mut buffer = vec![0_u8; 2 * CHUNK_BYTES];
+    let mut buffer = vec![0_u8; READ_BYTES];
     loop {
         let (mut stream, _) = listener.accept().context("cannot accept")?;
         // A client that breaks off (a probe) is no reason to end.
-        let _ = answer(&mut stream, &mut buffer);
+        let _ = answer(&listener, &mut stream, &mut buffer);
     }
 }
 
-fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
+fn answer(listener: &TcpListener, stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut kind = [0_u8];
     stream.read_exact(&mut kind)?;
     match kind[0] {
         // Closed here first: the client's ports are free again at once.
         SHORT => stream.write_all(&kind),
-        KEPT => loop {
-            let message = &mut buffer[..MESSAGE_BYTES];
-            stream.read_exact(message)?;
-            stream.write_all(message)?;
+        KEPT => match read_head(stream)? {
+            (bytes, 1) => {
+                let mut message = vec![0_u8; bytes];
+                loop {
+                    stream.read_exact(&mut message)?;
+                    stream.write_all(&message)?;
+                }
+            }
+            (bytes, connections) => {
+                let mut streams = vec![stream.try_clone()?];
+                while streams.len() < connections {
+                    let (mut stream, _) = listener.accept()?;
+                    stream.set_nodelay(true)?;
+                    stream.read_exact(&mut kind)?;
+                    read_head(&mut stream)?;
+                    streams.push(stream);
+                }
+                many::echo(streams, bytes)
+            }
         },
         _ => {
             let (mut count, mut start) = (0_u64, None);
@@ -123,6 +151,20 @@ fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
             stream.write_all(&elapsed_ns.to_be_bytes())
         }
     }
+}
+
+/// Bytes of a message, and number of connections.
+fn read_head(stream: &mut TcpStream) -> io::Result<(usize, usize)> {
+    let mut words = [[0_u8; 4]; 2];
+    for word in &mut words {
+        stream.read_exact(word)?;
+    }
+    let [bytes, connections] = words.map(|word| u32::from_be_bytes(word) as usize);
+    if !(1..=MOST_BYTES).contains(&bytes) {
+        return Err(io::Error::other(format!("messages of {bytes} bytes")));
+    }
+    stream.write_all(&[KEPT])?;
+    Ok((bytes, connections))
 }
 
 /// `ADDRESS:PORT PROCESSOR CGROUP_PROCS`: obeys orders, a line of JSON each, until stdin ends.
@@ -154,23 +196,39 @@ fn start<T>(words: &[&str], open: impl FnOnce(SocketAddrV4) -> io::Result<T>) ->
 fn obey(server: SocketAddrV4, order: Order) -> Result<Outcome> {
     Ok(match order {
         Order::Probe { port, patience_ms } => Outcome::Probed(probe(*server.ip(), port, patience_ms)?),
-        Order::Connections(bounds) => Outcome::Done(repeat(bounds, || connection(server))?),
-        Order::Exchanges(bounds) => {
-            let mut stream = open(server, KEPT)?;
-            let mut message = [7_u8; MESSAGE_BYTES];
+        Order::Load(LoadKind::Connections, bounds) => Outcome::Done(repeat(bounds, || connection(server))?),
+        Order::Load(LoadKind::Exchanges { bytes, connections: 1 }, bounds) => {
+            let mut stream = open_kept(server, bytes, 1)?;
+            let mut message = vec![7_u8; bytes];
             Outcome::Done(repeat(bounds, || {
                 stream.write_all(&message)?;
                 stream.read_exact(&mut message)
             })?)
         }
-        Order::Stream(bounds) => Outcome::Done(stream(server, bounds)?),
+        Order::Load(LoadKind::Exchanges { bytes, connections }, bounds) => {
+            let streams: io::Result<Vec<_>> =
+                (0..connections).map(|_| open_kept(server, bytes, connections)).collect();
+            Outcome::Done(many::exchange(streams.context("cannot open all connections")?, bytes, bounds)?)
+        }
+        Order::Load(LoadKind::Stream { bytes }, bounds) => Outcome::Done(stream(server, bytes, bounds)?),
     })
 }
 
 fn open(server: SocketAddrV4, kind: u8) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(server)?;
-    stream.set_nodelay(true)?;
+    // Who waits for an answer wants it at once; who streams does as by default.
+    stream.set_nodelay(kind != STREAM)?;
     stream.write_all(&[kind])?;
+    Ok(stream)
+}
+
+/// A connection of `connections` whose messages are as long as said; the server has accepted it.
+fn open_kept(server: SocketAddrV4, bytes: usize, connections: usize) -> io::Result<TcpStream> {
+    let mut stream = open(server, KEPT)?;
+    for word in [bytes, connections] {
+        stream.write_all(&u32::try_from(word).map_err(io::Error::other)?.to_be_bytes())?;
+    }
+    stream.read_exact(&mut [0])?;
     Ok(stream)
 }
 
@@ -196,18 +254,12 @@ fn repeat(bounds: Bounds, mut once: impl FnMut() -> io::Result<()>) -> Result<Lo
         times.push(nanoseconds(now.saturating_sub(last)));
         last = now;
     }
-    times.sort_unstable();
-    Ok(Load {
-        count: times.len() as u64,
-        elapsed_ns: nanoseconds(last),
-        p50_ns: quantile(&times, 500),
-        p99_ns: quantile(&times, 990),
-    })
+    Ok(Load::of(times, last))
 }
 
-fn stream(server: SocketAddrV4, bounds: Bounds) -> Result<Load> {
+fn stream(server: SocketAddrV4, bytes: usize, bounds: Bounds) -> Result<Load> {
     let mut stream = open(server, STREAM)?;
-    let chunk = vec![7_u8; CHUNK_BYTES];
+    let chunk = vec![7_u8; bytes];
     let time = Duration::from_millis(bounds.time_ms);
     let (start, mut sent) = (Instant::now(), 0);
     while start.elapsed() < time && sent < bounds.most {

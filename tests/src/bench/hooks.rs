@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::agent::Agent;
-use super::ground::{Ground, Place};
-use super::pair::{Homes, Pair};
+use super::ground::Ground;
+use super::pair::{Call, Homes, Others, Pair};
 use super::report::{HookCost, LoadKind};
 
 /// Runs and nanoseconds by program.
@@ -20,13 +20,14 @@ pub(crate) fn measure(
     agent: &Agent<'_>,
     ground: &Ground,
     homes: &Homes,
-    rules: usize,
+    call: Call,
+    size: usize,
     slice: Duration,
 ) -> Result<Vec<HookCost>> {
-    let mut pair = Pair::start(ground, homes, None)?;
-    let place: Place = ground.place;
+    let mut pair = Pair::start(ground, homes, call, &Others::default())?;
+    let place = ground.place;
     let mut costs = Vec::new();
-    for load in LoadKind::ALL {
+    for load in LoadKind::USUAL {
         pair.once(load, slice / 8)?;
         let before = read(&agent.status()?)?;
         let count = pair.once(load, slice)?.load.count;
@@ -35,7 +36,7 @@ pub(crate) fn measure(
             let (runs_before, time_before) = before.get(&program).copied().unwrap_or_default();
             let (runs, time_ns) = (runs.saturating_sub(runs_before), time_ns.saturating_sub(time_before));
             if runs > 0 {
-                costs.push(HookCost { place, rules, program, load, runs, time_ns, count });
+                costs.push(HookCost { place, size, program, load, runs, time_ns, count });
             }
         }
     }

@@ -58,6 +58,13 @@ pub(crate) fn grouped(number: usize) -> String {
     text
 }
 
+/// In the largest binary unit that divides it.
+pub(crate) fn bytes(number: usize) -> String {
+    let units = [(1 << 20, "MiB"), (1 << 10, "KiB")];
+    let found = units.into_iter().find(|(unit, _)| number > 0 && number.is_multiple_of(*unit));
+    found.map_or_else(|| format!("{number} B"), |(unit, name)| format!("{} {name}", number / unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +86,10 @@ mod tests {
     #[test]
     fn thousands_are_grouped() {
         assert_eq!([10, 1_000, 100_000, 1_234_567].map(grouped), ["10", "1,000", "100,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn bytes_are_told_in_the_unit_that_divides_them() {
+        assert_eq!([64, 1_500, 4 << 10, 1 << 20].map(bytes), ["64 B", "1500 B", "4 KiB", "1 MiB"]);
     }
 }

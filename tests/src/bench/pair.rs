@@ -1,6 +1,7 @@
 //! The two ends of a measurement, as their director sees them.
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::net::SocketAddrV4;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use super::ground::Ground;
 use super::numbers::nanoseconds;
 use super::options::Processors;
 use super::report::LoadKind;
-use super::rules::{CLOSED_PORT, HALF_OPEN_PORT, PORT};
 use crate::cgroup::Cgroup;
 use crate::netns::Namespace;
 
@@ -46,23 +46,27 @@ pub(crate) struct Measured {
     pub(crate) agent_ns: u64,
 }
 
-/// All loads of one configuration in one place.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Loads {
-    pub(crate) connections: Measured,
-    pub(crate) exchanges: Measured,
-    pub(crate) stream: Measured,
+/// Where the server listens, and what the client calls; often the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) listen: SocketAddrV4,
+    pub(crate) address: SocketAddrV4,
 }
 
-/// Which traffic passes: shows what is enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expected {
-    /// All.
-    Open,
-    /// Only what is allowed, refused with EPERM at connect.
-    Refused,
-    /// Only what is allowed, the rest dropped.
-    Dropped,
+impl Call {
+    /// Straight to where the server listens.
+    pub(crate) const fn direct(address: SocketAddrV4) -> Self {
+        Self { listen: address, address }
+    }
+}
+
+/// Processes between or beside the ends whose time counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Others {
+    /// Counted by itself.
+    pub(crate) agent: Option<u32>,
+    /// Counted as if they were ends; of one thread each.
+    pub(crate) between: Vec<u32>,
 }
 
 /// Running ends; they end on drop.
@@ -77,61 +81,45 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Starts both; `agent` is the process whose time is counted beside theirs.
-    pub(crate) fn start(ground: &Ground, homes: &Homes, agent: Option<u32>) -> Result<Self> {
-        let address = format!("{}:{PORT}", ground.place.server());
-        let server_processor = if homes.processors == Processors::Apart { "1" } else { "0" };
-        let mut server = end(super::SERVER, &ground.server, &[&address, server_processor], &homes.server)?;
+    /// Starts both.
+    pub(crate) fn start(ground: &Ground, homes: &Homes, call: Call, others: &Others) -> Result<Self> {
+        let (listen, address) = (call.listen.to_string(), call.address.to_string());
+        let server_processor = homes.processors.of_server().to_string();
+        let mut server = end(super::SERVER, &ground.server, &[&listen, &server_processor], &homes.server)?;
         let mut said = lines(&mut server)?;
         said.next().context("the server ended before it listened")??;
         let mut client = end(super::CLIENT, &ground.client, &[&address, "0"], &homes.client)?;
         let answers = lines(&mut client)?;
         let orders = client.stdin.take().context("the client has no input")?;
-        let tasks = Tasks::new(&[client.id(), server.id()]);
-        Ok(Self { client, server, orders, answers, tasks, agent })
+        let counted = [&[client.id(), server.id()], others.between.as_slice()].concat();
+        Ok(Self { client, server, orders, answers, tasks: Tasks::new(&counted), agent: others.agent })
     }
 
-    /// Tries what must not pass; says so if it does.
-    pub(crate) fn check(&mut self, expected: Expected) -> Result<()> {
-        let outcomes = match expected {
-            Expected::Open => {
-                [(HALF_OPEN_PORT, Attempt::NobodyListens), (CLOSED_PORT, Attempt::NobodyListens)]
+    /// Tries to connect to another port; fails where it does not end as expected.
+    pub(crate) fn check(&mut self, port: u16, expected: Attempt) -> Result<()> {
+        match self.obey(Order::Probe { port, patience_ms: SILENCE_MS })? {
+            Outcome::Probed(attempt) => {
+                ensure!(attempt == expected, "port {port}: {attempt:?}, expected {expected:?}");
+                Ok(())
             }
-            Expected::Refused => [(HALF_OPEN_PORT, Attempt::Silence), (CLOSED_PORT, Attempt::NotPermitted)],
-            Expected::Dropped => [(HALF_OPEN_PORT, Attempt::Silence), (CLOSED_PORT, Attempt::Silence)],
-        };
-        for (port, expected) in outcomes {
-            match self.obey(Order::Probe { port, patience_ms: SILENCE_MS })? {
-                Outcome::Probed(attempt) => {
-                    ensure!(attempt == expected, "port {port}: {attempt:?}, expected {expected:?}");
-                }
-                other => bail!("the client answered a probe by {other:?}"),
-            }
+            other => bail!("the client answered a probe by {other:?}"),
         }
-        Ok(())
     }
 
-    /// Every load, each after a short one of its kind to warm up.
-    pub(crate) fn measure(&mut self, slice: Duration) -> Result<Loads> {
-        let mut warm = |kind| {
-            self.once(kind, slice / 8)?;
-            self.once(kind, slice)
-        };
-        Ok(Loads {
-            connections: warm(LoadKind::Connections)?,
-            exchanges: warm(LoadKind::Exchanges)?,
-            stream: warm(LoadKind::Stream)?,
-        })
+    /// A load, after a short one of its kind to warm up.
+    pub(crate) fn measure(&mut self, load: LoadKind, slice: Duration) -> Result<Measured> {
+        self.once(load, slice / 8)?;
+        self.once(load, slice)
     }
 
     /// One load.
-    pub(crate) fn once(&mut self, kind: LoadKind, time: Duration) -> Result<Measured> {
-        let bounds = |most| Bounds { time_ms: nanoseconds(time) / 1_000_000, most };
-        self.load(match kind {
-            LoadKind::Connections => Order::Connections(bounds(MOST_CONNECTIONS)),
-            LoadKind::Exchanges => Order::Exchanges(bounds(MOST_EXCHANGES)),
-            LoadKind::Stream => Order::Stream(bounds(MOST_BYTES)),
-        })
+    pub(crate) fn once(&mut self, load: LoadKind, time: Duration) -> Result<Measured> {
+        let most = match load {
+            LoadKind::Connections => MOST_CONNECTIONS,
+            LoadKind::Exchanges { .. } => MOST_EXCHANGES,
+            LoadKind::Stream { .. } => MOST_BYTES,
+        };
+        self.load(Order::Load(load, Bounds { time_ms: nanoseconds(time) / 1_000_000, most }))
     }
 
     fn load(&mut self, order: Order) -> Result<Measured> {

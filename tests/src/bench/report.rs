@@ -1,23 +1,46 @@
 //! What a run leaves: every sample, as JSON.
 
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::{fs, thread};
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ground::Place;
-use super::nftables::Layout;
-use super::numbers::grouped;
-use super::options::Processors;
-use super::pair::Loads;
+use super::numbers::{self, nanoseconds};
+use super::options::{Options, Processors};
+use super::pair::Measured;
+
+/// What is measured against what; each benchmark has its own.
+pub(crate) trait Case: Copy + Debug + PartialEq + Serialize + DeserializeOwned + 'static {
+    /// For tables.
+    fn title(self) -> String;
+
+    /// Reading order.
+    fn order(self) -> (u8, usize);
+
+    /// Whose mean speed in the same round is 1; nobody's for the first case of all.
+    fn baseline(self) -> &'static [Self];
+}
+
+/// One that is measured in several sizes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tool<C> {
+    pub(crate) title: &'static str,
+    pub(crate) case: fn(usize) -> C,
+}
 
 /// A run.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Report {
+pub(crate) struct Report<C> {
     pub(crate) machine: Machine,
     pub(crate) rounds: usize,
     pub(crate) slice_ms: u64,
     pub(crate) processors: Processors,
-    pub(crate) samples: Vec<Sample>,
-    /// How long it took to put rules in force, each time.
-    pub(crate) starts: Vec<Start>,
+    pub(crate) samples: Vec<Sample<C>>,
+    /// How long it took to put a case in force, each time.
+    pub(crate) starts: Vec<Start<C>>,
     pub(crate) hooks: Vec<HookCost>,
 }
 
@@ -30,55 +53,23 @@ pub(crate) struct Machine {
     pub(crate) load_before: f64,
     pub(crate) load_after: f64,
     /// Other agents that were seen to enforce meanwhile.
-    pub(crate) disturbed_by: Vec<String>,
+    pub(crate) disturbed_by: BTreeSet<String>,
 }
 
-/// What is measured against what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Configuration {
-    /// No agent.
-    Nothing,
-    /// No agent once more, at another time of the round: what differs from [`Self::Nothing`] is noise.
-    NothingAgain,
-    /// Windrose.
-    Windrose { rules: usize },
-    /// Windrose, its `/metrics` and `/connections` read four times a second.
-    Watched { rules: usize },
-    /// nftables; stateful: with connection tracking.
-    Nftables { layout: Layout, stateful: bool, rules: usize },
-}
-
-impl Configuration {
-    /// For tables.
-    pub(crate) fn title(self) -> String {
-        match self {
-            Self::Nothing => "no agent".to_owned(),
-            Self::NothingAgain => "no agent, again".to_owned(),
-            Self::Windrose { rules } => format!("Windrose, {} rules", grouped(rules)),
-            Self::Watched { rules } => format!("Windrose, {} rules, watched", grouped(rules)),
-            Self::Nftables { layout, stateful, rules } => {
-                let layout = if layout == Layout::Chains { "chains" } else { "sets" };
-                let state = if stateful { "" } else { ", stateless" };
-                format!("nftables {layout}, {} rules{state}", grouped(rules))
-            }
-        }
-    }
-}
-
-/// One configuration in one place in one round.
+/// One load under one case in one place in one round.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Sample {
+pub(crate) struct Sample<C> {
     pub(crate) round: usize,
-    pub(crate) configuration: Configuration,
+    pub(crate) case: C,
     pub(crate) place: Place,
-    #[serde(flatten)]
-    pub(crate) loads: Loads,
+    pub(crate) load: LoadKind,
+    pub(crate) measured: Measured,
 }
 
-/// Rules put in force.
+/// A case put in force.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Start {
-    pub(crate) configuration: Configuration,
+pub(crate) struct Start<C> {
+    pub(crate) case: C,
     pub(crate) took_ms: u64,
 }
 
@@ -86,7 +77,8 @@ pub(crate) struct Start {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct HookCost {
     pub(crate) place: Place,
-    pub(crate) rules: usize,
+    /// Of rules or services.
+    pub(crate) size: usize,
     pub(crate) program: String,
     pub(crate) load: LoadKind,
     pub(crate) runs: u64,
@@ -95,23 +87,94 @@ pub(crate) struct HookCost {
     pub(crate) count: u64,
 }
 
-/// What is done while hooks are timed.
+/// What the ends do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LoadKind {
+    /// Connections one after the other: connect, one byte there and back, close.
     Connections,
-    Exchanges,
-    Stream,
+    /// Requests and responses of so many bytes each, one at a time on each of some connections.
+    Exchanges { bytes: usize, connections: usize },
+    /// One stream in writes of so many bytes.
+    Stream { bytes: usize },
 }
 
 impl LoadKind {
-    pub(crate) const ALL: [Self; 3] = [Self::Connections, Self::Exchanges, Self::Stream];
+    /// 64 bytes on one connection.
+    pub(crate) const EXCHANGES: Self = Self::Exchanges { bytes: 64, connections: 1 };
+
+    /// Writes of 64 KiB.
+    pub(crate) const STREAM: Self = Self::Stream { bytes: 64 << 10 };
+
+    /// What most benchmarks measure.
+    pub(crate) const USUAL: [Self; 3] = [Self::Connections, Self::EXCHANGES, Self::STREAM];
+
+    /// For headings and targets.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections per second",
+            Self::Exchanges { .. } => "request-response",
+            Self::Stream { .. } => "bulk",
+        }
+    }
+
+    /// How much of it at once.
+    pub(crate) fn title(self) -> String {
+        match self {
+            Self::Connections => "one after the other".to_owned(),
+            Self::Exchanges { bytes, connections: 1 } => format!("{}, 1 connection", numbers::bytes(bytes)),
+            Self::Exchanges { bytes, connections } => {
+                format!("{}, {connections} connections", numbers::bytes(bytes))
+            }
+            Self::Stream { bytes } => format!("writes of {}", numbers::bytes(bytes)),
+        }
+    }
 
     /// What the count is of, and how many of it make one.
     pub(crate) const fn unit(self) -> (&'static str, u64) {
         match self {
             Self::Connections => ("connection", 1),
-            Self::Exchanges => ("exchange", 1),
-            Self::Stream => ("MiB", 1 << 20),
+            Self::Exchanges { .. } => ("exchange", 1),
+            Self::Stream { .. } => ("MiB", 1 << 20),
         }
     }
+}
+
+impl Machine {
+    /// This one, before a run.
+    pub(crate) fn look() -> Self {
+        let load = load_average();
+        Self {
+            processors: thread::available_parallelism().map_or(1, usize::from),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            load_before: load,
+            load_after: load,
+            disturbed_by: BTreeSet::new(),
+        }
+    }
+
+    /// After the run.
+    pub(crate) fn look_again(&mut self) {
+        self.load_after = load_average();
+    }
+}
+
+impl<C> Report<C> {
+    /// Of nothing yet.
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            machine: Machine::look(),
+            rounds: options.rounds,
+            slice_ms: nanoseconds(options.slice) / 1_000_000,
+            processors: options.processors,
+            samples: Vec::new(),
+            starts: Vec::new(),
+            hooks: Vec::new(),
+        }
+    }
+}
+
+/// Of the last minute; 0 if the kernel does not say.
+fn load_average() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }

@@ -1,51 +1,63 @@
-//! The report for a terminal.
+//! A report for a terminal.
 
 use std::fmt::Write as _;
 
-use super::ground::Place;
 use super::numbers::Spread;
-use super::report::Report;
-use super::summary::{Row, Summary, Target};
+use super::report::{Case, LoadKind, Report};
+use super::summary::{Cell, Row, Summary, Target};
 
 /// Tables with a column per number, and the targets.
-pub(crate) fn render(report: &Report, summary: &Summary) -> String {
+pub(crate) fn render<C: Case>(report: &Report<C>, summary: &Summary<C>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail, here and below.
-    for place in Place::ALL {
+    for place in summary.places() {
         let _ = writeln!(text, "\n{}\n", place.title());
         let mut lines = vec![HEAD.map(str::to_owned)];
-        lines.extend(summary.rows.iter().filter(|row| row.place == place).map(cells));
+        lines.extend(summary.rows.iter().filter(|row| row.place == place).map(usual));
         text.push_str(&columns(&lines));
     }
-    text.push_str("\nmedians of the rounds; in brackets the speed, no agent in the same round being 1\n");
-    text.push_str("\ntargets (median, and the middle half of the rounds)\n\n");
-    let lines: Vec<_> = summary.targets.iter().map(target).collect();
-    text.push_str(&columns(&lines));
-    if !report.machine.disturbed_by.is_empty() {
-        let _ = writeln!(text, "\ndisturbed by other agents: {}", report.machine.disturbed_by.join(", "));
-    }
+    ending(&mut text, report, summary);
     text
+}
+
+/// What the numbers are, the targets, and who disturbed.
+pub(crate) fn ending<C: Case>(text: &mut String, report: &Report<C>, summary: &Summary<C>) {
+    text.push_str("\nmedians of the rounds; in brackets the speed, the baseline of the same round being 1\n");
+    if !summary.targets.is_empty() {
+        text.push_str("\ntargets (median, and the middle half of the rounds)\n\n");
+        let lines: Vec<_> = summary.targets.iter().map(target).collect();
+        text.push_str(&columns(&lines));
+    }
+    let disturbed_by: Vec<&str> = report.machine.disturbed_by.iter().map(String::as_str).collect();
+    if !disturbed_by.is_empty() {
+        let _ = writeln!(text, "\ndisturbed by other agents: {}", disturbed_by.join(", "));
+    }
 }
 
 const HEAD: [&str; 9] =
     ["", "conn/s", "RR p50 us", "RR p99 us", "Gbit/s", "CPU us/conn", "agent", "CPU us/RR", "CPU s/GB"];
 
-fn cells(row: &Row) -> [String; 9] {
-    let [connections, exchanges, stream] = row.ratios;
+fn usual<C: Case>(row: &Row<C>) -> [String; 9] {
+    let [connections, exchanges, stream] = LoadKind::USUAL.map(|load| row.cell(load));
+    let number = |cell: Option<&Cell>, show: &dyn Fn(&Cell) -> String| cell.map_or_else(String::new, show);
     [
-        row.configuration.title(),
-        format!("{:.0}{}", row.connections_per_s.median, bracket(connections)),
-        format!("{:.1}{}", row.exchange_p50_us.median, bracket(exchanges)),
-        format!("{:.1}", row.exchange_p99_us.median),
-        format!("{:.1}{}", row.stream_gbit_s.median, bracket(stream)),
-        format!("{:.1}", row.cpu_connection_us.median),
-        row.agent_connection_us.map_or_else(String::new, |time| format!("{:.1}", time.median)),
-        format!("{:.1}", row.cpu_exchange_us.median),
-        format!("{:.3}", row.cpu_stream_s_gb.median),
+        row.case.title(),
+        number(connections, &|cell| format!("{:.0}{}", cell.per_s.median, bracket(cell.ratio))),
+        number(exchanges, &|cell| format!("{:.1}{}", cell.p50_us.median, bracket(cell.ratio))),
+        number(exchanges, &|cell| format!("{:.1}", cell.p99_us.median)),
+        number(stream, &|cell| format!("{:.1}{}", cell.per_s.median * 8.0 / 1e9, bracket(cell.ratio))),
+        number(connections, &|cell| format!("{:.1}", cell.cpu_ns.median / 1e3)),
+        number(connections, &|cell| {
+            cell.agent_ns.map_or_else(String::new, |time| format!("{:.1}", time.median / 1e3))
+        }),
+        number(exchanges, &|cell| format!("{:.1}", cell.cpu_ns.median / 1e3)),
+        // Nanoseconds a byte are seconds a gigabyte.
+        number(stream, &|cell| format!("{:.3}", cell.cpu_ns.median)),
     ]
 }
 
-fn bracket(ratio: Option<Spread>) -> String {
+/// A ratio, or nothing.
+pub(crate) fn bracket(ratio: Option<Spread>) -> String {
     ratio.map_or_else(String::new, |ratio| format!(" ({:.3})", ratio.median))
 }
 
@@ -71,7 +83,7 @@ pub(crate) fn verdict(target: &Target) -> &'static str {
 }
 
 /// Left-aligned columns.
-fn columns<const N: usize>(lines: &[[String; N]]) -> String {
+pub(crate) fn columns<const N: usize>(lines: &[[String; N]]) -> String {
     let mut text = String::new();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         [bench::SERVER, rest @ ..] => bench::serve(rest),
         [bench::CLIENT, rest @ ..] => bench::call(rest),
-        ["policy", rest @ ..] => bench::policy(rest),
+        [name, rest @ ..] if !name.starts_with('-') => bench::run(name, rest),
         _ => {
             println!("{}", bench::USAGE);
             return ExitCode::from(2);

@@ -1,35 +1,22 @@
 //! The rules as Windrose reads them: workloads and network policies, many files.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::net::Ipv4Addr;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::rules::{self, Direction, Peer, Rule};
+use crate::bench::subject::{self, Subject};
 
 /// Rules of one policy, at most.
 const RULES_PER_POLICY: usize = 10;
 
-/// Documents of one file, at most.
-const DOCUMENTS_PER_FILE: usize = 500;
-
 /// Selectors by which policies select their subject, in turns: policies of one workload seldom agree.
 const SUBJECTS: [&str; 3] = ["", "app", "tier"];
 
-/// An end as a workload.
-#[derive(Debug, Clone)]
-pub(crate) struct Subject {
-    /// `client` or `server`; also the value of its label `app`.
-    pub(crate) name: &'static str,
-    pub(crate) cgroup: String,
-    pub(crate) addresses: Vec<Ipv4Addr>,
-}
-
 /// Writes both ends, the remote workloads that rules name, and `count` rules into an empty folder.
 pub(crate) fn write(folder: &Path, client: &Subject, server: &Subject, count: usize) -> Result<()> {
-    let mut documents = vec![workload(client), workload(server)];
+    let mut documents = vec![client.document(), server.document()];
     let egress = rules::of(Direction::Egress, count);
     let ingress = rules::of(Direction::Ingress, count);
     let mut remotes: Vec<u32> = egress
@@ -42,23 +29,7 @@ pub(crate) fn write(folder: &Path, client: &Subject, server: &Subject, count: us
     documents.extend(remotes.into_iter().map(remote));
     documents.extend(policies(Direction::Egress, &egress));
     documents.extend(policies(Direction::Ingress, &ingress));
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for (number, some) in documents.chunks(DOCUMENTS_PER_FILE).enumerate() {
-        let file = folder.join(format!("{number:04}.yaml"));
-        fs::write(&file, some.join("---\n")).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(())
-}
-
-fn workload(subject: &Subject) -> String {
-    let Subject { name, cgroup, addresses } = subject;
-    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    format!(
-        "apiVersion: windrose.dev/v1alpha1\nkind: Workload\n\
-         metadata: {{name: {name}, namespace: {name}s, labels: {{app: {name}, tier: measured}}}}\n\
-         spec: {{cgroup: {cgroup}, addresses: [{}]}}\n",
-        addresses.join(", ")
-    )
+    subject::write(folder, &documents)
 }
 
 fn remote(number: u32) -> String {

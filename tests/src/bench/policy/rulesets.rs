@@ -1,14 +1,14 @@
 //! The rules as nftables reads them: as chains, one rule after the other, and as sets.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{self, Direction, Peer, Rule};
+use crate::bench::ground::{Ground, Place};
+use crate::bench::nft;
 use crate::netns::Namespace;
 
 /// How the rules are laid out.
@@ -20,7 +20,7 @@ pub(crate) enum Layout {
     Sets,
 }
 
-/// A ruleset for one network namespace.
+/// A ruleset for the two ends.
 #[derive(Debug)]
 pub(crate) struct Ruleset {
     pub(crate) layout: Layout,
@@ -32,25 +32,16 @@ pub(crate) struct Ruleset {
 }
 
 impl Ruleset {
-    /// Loads the halves of those ends that are in a namespace.
-    pub(crate) fn load(&self, namespace: &Namespace, directions: &[Direction]) -> Result<()> {
-        let text = self.text(directions);
-        namespace.within(|| {
-            let mut nft = Command::new("nft")
-                .args(["-f", "-"])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .context("cannot run nft (package nftables)")?;
-            nft.stdin.take().context("nft has no input")?.write_all(text.as_bytes())?;
-            let output = nft.wait_with_output()?;
-            if !output.status.success() {
-                let said = String::from_utf8_lossy(&output.stderr);
-                bail!("nft refused {self:?}: {}", said.lines().take(5).collect::<Vec<_>>().join("\n"));
-            }
-            Ok(())
-        })
+    /// In both ends' namespaces, each end's own half.
+    pub(crate) fn load(&self, ground: &Ground) -> Result<()> {
+        let halves: &[(&Namespace, &[Direction])] = match ground.place {
+            Place::Veth => &[(&ground.client, &[Direction::Egress]), (&ground.server, &[Direction::Ingress])],
+            Place::Host | Place::Routed => &[(&ground.client, &[Direction::Egress, Direction::Ingress])],
+        };
+        for (namespace, directions) in halves {
+            nft::load(namespace, &self.text(directions)).with_context(|| format!("{self:?}"))?;
+        }
+        Ok(())
     }
 
     fn text(&self, directions: &[Direction]) -> String {
