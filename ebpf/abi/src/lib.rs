@@ -10,6 +10,7 @@ mod layout;
 pub mod codes;
 pub mod event;
 pub mod identity;
+pub mod profile;
 pub mod rules;
 pub mod state;
 
@@ -19,6 +20,7 @@ pub use identity::{
     Address, AddressRow, AddressSlot, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PrefixKey, PrefixRow,
     PrefixSlot, WorkloadRow, WorkloadSlot,
 };
+pub use profile::{LookUpTimes, Lookup, RuleTimes, RuleTimesKey, Times, VerdictTimes};
 pub use rules::{
     Control, ControlSlot, PolicySetKey, PolicySetRow, PortKey, PortRow, PortSlot, RuleKey, RuleRow,
     RuleSetRow, RuleSetSlot, RuleSlot,

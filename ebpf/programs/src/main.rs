@@ -18,6 +18,7 @@ mod fragments;
 mod maps;
 mod memory;
 mod origins;
+mod profile;
 mod skb;
 mod sockops;
 mod subject;

@@ -1,12 +1,13 @@
 //! Every map, with the capacity it has until the agent configures another.
 
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use windrose_abi::{
     Address, AddressRow, CachedDecision, CgroupPath, CgroupRow, ConnectionRow, Control, EdgeKey, EdgeRow,
     Event, FlowKey, FlowRow, FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey,
-    PolicySetRow, PortKey, PortRow, PrefixRow, RefusalKey, RuleKey, RuleRow, RuleSetRow, SynRow, WorkloadRow,
+    PolicySetRow, PortKey, PortRow, PrefixRow, RefusalKey, RuleKey, RuleRow, RuleSetRow, RuleTimes,
+    RuleTimesKey, SynRow, VerdictTimes, WorkloadRow,
 };
 
 /// Entries are allocated when they are written: capacity costs only the buckets.
@@ -79,5 +80,15 @@ pub(crate) static EDGES: HashMap<EdgeKey, EdgeRow, 16384, ON_DEMAND> = HashMap::
 /// Counts that no key names: see `account::Count`.
 #[btf_map]
 pub(crate) static COUNTS: Array<u64, 16> = Array::new();
+/// Written while a profile runs, as is the next.
+#[btf_map]
+pub(crate) static VERDICT_TIMES: PerCpuArray<VerdictTimes, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static RULE_TIMES: PerCpuHashMap<
+    RuleTimesKey,
+    RuleTimes,
+    { windrose_abi::profile::RULES_TIMED },
+    ON_DEMAND,
+> = PerCpuHashMap::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, 4194304> = RingBuf::new();

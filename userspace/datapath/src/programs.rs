@@ -55,6 +55,10 @@ pub struct ProgramStatus {
     pub id: u32,
     /// Instructions that the verifier walked.
     pub verified_instructions: u32,
+    /// Instructions that it has.
+    pub instructions: u32,
+    /// Bytes of machine code that the kernel made of them.
+    pub machine_code_bytes: u32,
     /// How often it ran while statistics were on.
     pub run_count: u64,
     /// Time spent in it while statistics were on, nanoseconds.
@@ -146,6 +150,8 @@ pub(crate) fn status(ebpf: &Ebpf) -> Result<Vec<ProgramStatus>, DatapathError> {
                 name: spec.name,
                 id: info.id(),
                 verified_instructions: info.verified_instructions(),
+                instructions: info.instructions(),
+                machine_code_bytes: info.machine_code_bytes(),
                 run_count: info.run_count(),
                 run_time_ns: info.run_time_ns(),
             })

@@ -68,6 +68,8 @@ fn sample() -> Sample {
             name: "connect4",
             id: 7,
             verified_instructions: 490,
+            instructions: 120,
+            machine_code_bytes: 700,
             run_count: 10,
             run_time_ns: 2_500,
         }],

@@ -22,6 +22,7 @@ const LAYOUTS: &[&str] = &[
     "FlowKey",
     "FlowRow",
     "FragmentKey",
+    "LookUpTimes",
     "Offsets",
     "OriginKey",
     "OriginRow",
@@ -40,6 +41,10 @@ const LAYOUTS: &[&str] = &[
     "RuleSetRow",
     "RuleSetSlot",
     "RuleSlot",
+    "RuleTimes",
+    "RuleTimesKey",
+    "Times",
+    "VerdictTimes",
     "WorkloadRow",
     "WorkloadSlot",
 ];
