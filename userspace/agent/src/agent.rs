@@ -1,5 +1,6 @@
 //! What the agent's tasks share: the data path, the published policy, the log of flows.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -13,6 +14,7 @@ use crate::enforce::Trigger;
 use crate::flow_log::FlowLog;
 use crate::metrics::Floor;
 use crate::snapshot::Snapshot;
+use crate::statistics::Statistics;
 
 /// Shared by every task.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub(crate) struct Agent {
     pub(crate) floor: Mutex<Floor>,
     /// What became of refused packets that are to be answered.
     pub(crate) answers: Arc<answers::Tally>,
+    /// Whether a profile is under way: one at a time.
+    pub(crate) is_profiling: AtomicBool,
+    /// The kernel's run statistics.
+    pub(crate) statistics: Statistics,
     /// How the agent runs.
     pub(crate) config: Config,
     /// When it started.
@@ -47,6 +53,8 @@ impl Agent {
             flow_log: FlowLog::new(),
             floor: Mutex::default(),
             answers: Arc::default(),
+            is_profiling: AtomicBool::new(false),
+            statistics: Statistics::default(),
             config,
             started: Instant::now(),
         }

@@ -32,9 +32,19 @@ struct Fault {
 
 /// Gets a path's JSON.
 pub(crate) fn get<T: DeserializeOwned>(admin: SocketAddr, path: &str, query: &[(&str, String)]) -> Result<T> {
+    get_within(PATIENCE, admin, path, query)
+}
+
+/// Gets the JSON of a path whose answer may take so long.
+pub(crate) fn get_within<T: DeserializeOwned>(
+    patience: Duration,
+    admin: SocketAddr,
+    path: &str,
+    query: &[(&str, String)],
+) -> Result<T> {
     let target = format!("{path}{}", encode(query));
     runtime()?.block_on(async {
-        let body = timeout(PATIENCE, async {
+        let body = timeout(patience, async {
             let response = ask(admin, &target).await?;
             let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
             body.map_err(anyhow::Error::from_boxed)

@@ -26,12 +26,16 @@ mod housekeeping;
 mod logging;
 mod metrics;
 mod output;
+mod profile;
+mod quantile;
 mod record;
 mod refused;
 mod run;
 mod show;
 mod snapshot;
+mod statistics;
 mod status;
+mod top;
 mod watch;
 
 use cli::{Cli, Command};
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
         Command::Status(args) => show::status(&args),
         Command::Connections(args) => show::connections(&args),
         Command::Flows(args) => show::flows(&args),
+        Command::Profile(args) => profile::run(&args),
+        Command::Top(args) => top::run(args),
         Command::Detach(args) => detach::run(&args),
         Command::Demo(args) => demo::run(args),
     };

@@ -11,6 +11,7 @@ use crate::agent::Agent;
 use crate::snapshot::Snapshot;
 
 mod classic;
+mod costs;
 mod edges;
 mod exposition;
 mod families;
@@ -19,8 +20,8 @@ mod refusals;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use edges::Floor;
-use edges::{Edge, Totals};
+use costs::{Costs, VerdictCosts};
+pub(crate) use edges::{Edge, Floor, Ports, Totals, collect};
 pub(crate) use exposition::Exposition;
 use refusals::Refusal;
 
@@ -37,6 +38,7 @@ pub(crate) struct Sample {
     suppressed_answers: [(&'static str, u64); 3],
     events: u64,
     follower_events_lost: u64,
+    costs: Costs,
 }
 
 /// Asks the kernel; blocks for some milliseconds.
@@ -50,10 +52,14 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     let (counts, maps, programs) =
         (datapath.counts()?, datapath.map_fill(Counting::Known)?, datapath.programs()?);
     let generation = datapath.generation();
+    let map_memory = datapath.map_memory()?;
+    let measured = agent.config.profile.then(|| datapath.measured()).transpose()?;
     drop(datapath);
     let snapshot = Snapshot { generation, ..Snapshot::clone(&agent.snapshot()) };
-    let mut edges = edges::collect(&snapshot.book, &edges, &connections, &flows);
+    let mut edges = collect(&snapshot.book, Ports::OfWorkloads, &edges, &connections, &flows);
     agent.floor.lock().unwrap_or_else(std::sync::PoisonError::into_inner).raise(&mut edges);
+    let verdicts = measured.map(|measured| VerdictCosts::new(measured, &snapshot.book));
+    let costs = Costs { maps: map_memory, verdicts };
     Ok(Sample {
         refusals: refusals::collect(&snapshot.book, &refusals),
         snapshot,
@@ -65,6 +71,7 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
         suppressed_answers: agent.answers.suppressed(),
         events: agent.flow_log.seen(),
         follower_events_lost: agent.flow_log.lost(),
+        costs,
     })
 }
 

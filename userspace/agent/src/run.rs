@@ -54,9 +54,9 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
 
     let mut datapath = Datapath::open(machine, pins.clone(), config.capacities.clone())
         .context("cannot open the data path; nothing is attached")?;
-    let statistics = config.statistics.then(Datapath::enable_statistics).transpose();
     let (triggers, waiting) = sync_channel(TRIGGERS);
     datapath.set_flow_idle(config.flow_idle);
+    datapath.set_profiling(config.profile);
     let ring = datapath.take_events().context("the ring buffer of events cannot be read")?;
     let agent = Arc::new(Agent::new(datapath, config, triggers));
     let watch = {
@@ -73,8 +73,9 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         pins.remove().context("cannot remove what was pinned")?;
         return Err(Refused { what: "policy", faults: reload.faults }.into());
     }
-    // Held as long as the agent lives: statistics are on while it is open.
-    let _statistics = statistics.context("cannot turn the kernel's run-time statistics on")?;
+    if agent.config.statistics {
+        agent.statistics.keep().context("cannot turn the kernel's run-time statistics on")?;
+    }
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -102,6 +103,8 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let read = reader.stop();
     let answered = sender.map_or(Ok(()), Sender::join);
     runtime.shutdown_timeout(GRACE);
+    // Nobody is left to read it.
+    agent.datapath().set_profiling(false);
     served.and(read).and(answered)
 }
 

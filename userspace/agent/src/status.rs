@@ -124,7 +124,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
         adopted: datapath.is_adopted(),
         audit: agent.config.audit,
         refused_ingress: agent.config.refused_ingress.as_str().to_owned(),
-        statistics: agent.config.statistics,
+        statistics: agent.statistics.are_on(),
         counts: snapshot.counts,
         maps: maps
             .map(|fill| MapView { map: fill.map.to_owned(), entries: fill.entries, capacity: fill.capacity })

@@ -23,6 +23,26 @@ pub(crate) enum Hook {
     Iterator(&'static str),
 }
 
+impl Hook {
+    /// For people: the kind of hook and which of them.
+    fn text(self) -> String {
+        match self {
+            Self::Cgroup(attach_type) => match attach_type {
+                0 => "cgroup ingress".to_owned(),
+                1 => "cgroup egress".to_owned(),
+                3 => "cgroup sock_ops".to_owned(),
+                10 => "cgroup connect4".to_owned(),
+                11 => "cgroup connect6".to_owned(),
+                14 => "cgroup sendmsg4".to_owned(),
+                15 => "cgroup sendmsg6".to_owned(),
+                other => format!("cgroup attach type {other}"),
+            },
+            Self::RawTracepoint(name) => format!("raw tracepoint {}", name.to_string_lossy()),
+            Self::Iterator(kind) => format!("iterator {kind}"),
+        }
+    }
+}
+
 /// A program and its hook.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spec {
@@ -51,6 +71,8 @@ pub(crate) const PROGRAMS: &[Spec] = &[
 pub struct ProgramStatus {
     /// Its name.
     pub name: &'static str,
+    /// Where it is attached, for people.
+    pub hook: String,
     /// Its id in the kernel.
     pub id: u32,
     /// Instructions that the verifier walked.
@@ -148,6 +170,7 @@ pub(crate) fn status(ebpf: &Ebpf) -> Result<Vec<ProgramStatus>, DatapathError> {
                 .map_err(DatapathError::call(format!("reading program `{}`", spec.name)))?;
             Ok(ProgramStatus {
                 name: spec.name,
+                hook: spec.hook.text(),
                 id: info.id(),
                 verified_instructions: info.verified_instructions(),
                 instructions: info.instructions(),

@@ -72,10 +72,10 @@ impl Histogram {
 }
 
 /// Writes families one after another.
-struct Families<'a>(DescriptorEncoder<'a>);
+pub(super) struct Families<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Families<'_> {
-    fn counter(&mut self, name: &str, help: &str, value: &impl EncodeCounterValue) -> Result<(), fmt::Error> {
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: &impl EncodeCounterValue) -> Result<(), fmt::Error> {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, _, u64>(value, None)
     }
@@ -84,7 +84,7 @@ impl Families<'_> {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
     }
 
-    fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
+    pub(super) fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
         &mut self,
         name: &str,
         help: &str,
@@ -97,7 +97,7 @@ impl Families<'_> {
         Ok(())
     }
 
-    fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+    pub(super) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
@@ -157,7 +157,8 @@ impl Collector for Sample {
         self.connections(&mut families)?;
         self.refused(&mut families)?;
         self.policy(&mut families)?;
-        self.kernel(&mut families)
+        self.kernel(&mut families)?;
+        self.costs(&mut families)
     }
 }
 
@@ -376,7 +377,7 @@ impl Sample {
 }
 
 /// One label.
-struct Named<'a>(&'a str, &'a str);
+pub(super) struct Named<'a>(pub(super) &'a str, pub(super) &'a str);
 
 impl EncodeLabelSet for Named<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {

@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use windrose_datapath::abi::{EdgeKey, EdgeRow, RefusalKey};
+use windrose_datapath::abi::profile::TIME_BUCKETS;
+use windrose_datapath::abi::{EdgeKey, EdgeRow, Lookup, RefusalKey, RuleTimesKey};
+use windrose_datapath::{LookUps, MapMemory, Measured, Spent};
 use windrose_policy::decision::RuleRef;
 use windrose_policy::model::{Direction, ObjectName};
 use windrose_policy::source::{Source, parse};
@@ -17,6 +19,25 @@ use crate::snapshot::Counts as ModelCounts;
 
 fn name(namespace: &str, name: &str) -> ObjectName {
     ObjectName { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+/// Ten verdicts by a rule, of which seven were remembered, and one sampled run.
+fn measured(rule: u32) -> Measured {
+    let (mut hit_times, mut miss_times) = ([0; TIME_BUCKETS], [0; TIME_BUCKETS]);
+    (hit_times[28], miss_times[40]) = (6, 3);
+    let hits = Spent { verdicts: 7, timed: 6, sum_ns: 900 };
+    let misses = Spent { verdicts: 3, timed: 3, sum_ns: 3300 };
+    Measured {
+        hits,
+        misses,
+        hit_times,
+        miss_times,
+        rules: vec![(RuleTimesKey { rule, origin: 4, verdict: 1, ..RuleTimesKey::ZERO }, [hits, misses])],
+        unnamed: 0,
+        runs: 10,
+        sampled_runs: 1,
+        look_ups: vec![LookUps { kind: Lookup::Address, count: 1, sum_ns: 70 }],
+    }
 }
 
 fn sample() -> Sample {
@@ -50,7 +71,7 @@ fn sample() -> Sample {
     };
     let refusals = [(refused, 7), (RefusalKey { audited: 1, ..refused }, 1)];
     Sample {
-        edges: edges::collect(&book, &edges, &[], &[]),
+        edges: collect(&book, Ports::OfWorkloads, &edges, &[], &[]),
         refusals: refusals::collect(&book, &refusals),
         snapshot: Snapshot {
             generation: 4,
@@ -66,6 +87,7 @@ fn sample() -> Sample {
         maps: vec![MapFill { map: "RULES", entries: 6, capacity: 1024 }],
         programs: vec![ProgramStatus {
             name: "connect4",
+            hook: "cgroup connect4".to_owned(),
             id: 7,
             verified_instructions: 490,
             instructions: 120,
@@ -77,6 +99,16 @@ fn sample() -> Sample {
         suppressed_answers: [("failed", 0), ("late", 0), ("limit", 1)],
         events: 12,
         follower_events_lost: 0,
+        costs: Costs {
+            maps: vec![MapMemory {
+                map: "RULES".to_owned(),
+                key_bytes: 12,
+                value_bytes: 32,
+                capacity: 1024,
+                memory_bytes: 66_000,
+            }],
+            verdicts: Some(VerdictCosts::new(measured(rule), &book)),
+        },
     }
 }
 
