@@ -93,6 +93,15 @@ impl Props {
                 lock(&self.connections).remove(&connection);
                 Ok(0)
             }
+            Act::Peer { connection, is } => client::peer(&*self.connection(connection)?, is),
+            Act::OpenUdp { connection, is_v6 } => {
+                let socket = client::open_udp(is_v6)?;
+                lock(&self.connections).insert(connection, Arc::new(socket));
+                Ok(0)
+            }
+            Act::SendTo { connection, to, bytes, patience_ms } => {
+                client::send_to(&*self.connection(connection)?, to, bytes, patience_ms)
+            }
             Act::AwaitEnd { connection, patience_ms } => {
                 client::await_end(&*self.connection(connection)?, patience_ms)
             }

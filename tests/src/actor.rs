@@ -213,6 +213,13 @@ impl Actor {
         Ok(Connection { actor: self, number })
     }
 
+    /// A socket of UDP that is never connected.
+    pub fn open_udp(&self, is_v6: bool) -> Result<Connection<'_>> {
+        let number = self.connections.fetch_add(1, Ordering::SeqCst);
+        self.must(Act::OpenUdp { connection: number, is_v6 })?;
+        Ok(Connection { actor: self, number })
+    }
+
     /// Pings; the outcome after `patience`.
     pub fn ping(&self, to: SocketAddr, patience: Duration) -> Result<Outcome> {
         let act = Act::Ping { to, bytes: 56, patience_ms: millis(patience) };
@@ -256,6 +263,17 @@ impl Connection<'_> {
     pub fn try_exchange(&self, bytes: usize, patience: Duration) -> Result<Outcome> {
         let act = Act::Exchange { connection: self.number, bytes, patience_ms: millis(patience) };
         Ok(self.actor.perform(act)?.outcome)
+    }
+
+    /// Sends a datagram by an unconnected socket and gets it back from there.
+    pub fn send_to(&self, to: SocketAddr) -> Result<Outcome> {
+        let act = Act::SendTo { connection: self.number, to, bytes: 32, patience_ms: millis(PATIENCE) };
+        Ok(self.actor.perform(act)?.outcome)
+    }
+
+    /// Fails unless the kernel names this peer.
+    pub fn has_peer(&self, is: SocketAddr) -> Result<()> {
+        self.actor.must(Act::Peer { connection: self.number, is }).map(drop)
     }
 
     /// Begins to exchange over and over.

@@ -35,3 +35,13 @@ pub fn cluster(name: &str, tier: &str, priority: u32, rest: &str) -> String {
 pub fn line_of(policy: &str, text: &str) -> usize {
     policy.lines().position(|line| line.contains(text)).map_or(0, |at| at + 1)
 }
+
+/// A Service, `namespace/name`; annotations and `spec` hold their fields in YAML's flow style.
+pub fn service(name: &str, annotations: &str, spec: &str) -> String {
+    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+    format!(
+        "---\napiVersion: v1\nkind: Service\n\
+         metadata: {{name: {name}, namespace: {namespace}, annotations: {{{annotations}}}}}\n\
+         spec: {{{spec}}}\n"
+    )
+}

@@ -125,6 +125,31 @@ pub enum Act {
         /// Which.
         connection: u32,
     },
+    /// Fails unless this is the peer that the kernel names.
+    Peer {
+        /// Which.
+        connection: u32,
+        /// The peer that it must be.
+        is: SocketAddr,
+    },
+    /// Open a socket of UDP that is never connected, and keep it under a name.
+    OpenUdp {
+        /// Its name from now on.
+        connection: u32,
+        /// An IPv6 socket, which sends to v4-mapped addresses as well.
+        is_v6: bool,
+    },
+    /// Send a datagram and wait for its echo; it must come from where the datagram was sent to.
+    SendTo {
+        /// Which.
+        connection: u32,
+        /// Whither.
+        to: SocketAddr,
+        /// How many bytes.
+        bytes: usize,
+        /// When to give up.
+        patience_ms: u64,
+    },
     /// Wait until the other end, or the kernel, ends the connection; `Reset` or `Passed` (an orderly end).
     AwaitEnd {
         /// Which.

@@ -181,6 +181,11 @@ impl Role {
         self
     }
 
+    /// The host's end of its link, which is on the host's bridge.
+    pub fn interface(&self) -> String {
+        format!("veth{}", self.number)
+    }
+
     /// The address it will have.
     pub fn v4(&self) -> Ipv4Addr {
         if self.is_on_host() {

@@ -10,12 +10,20 @@ mod accounting;
 mod answers;
 #[path = "netns/audit.rs"]
 mod audit;
+#[path = "netns/balancing.rs"]
+mod balancing;
 #[path = "netns/blocks.rs"]
 mod blocks;
 #[path = "netns/cluster.rs"]
 mod cluster;
+#[path = "netns/edge.rs"]
+mod edge;
 #[path = "netns/egress.rs"]
 mod egress;
+#[path = "netns/endpoints.rs"]
+mod endpoints;
+#[path = "netns/front.rs"]
+mod front;
 #[path = "netns/harness.rs"]
 mod harness;
 #[path = "netns/host.rs"]
@@ -32,6 +40,8 @@ mod ports;
 mod reload;
 #[path = "netns/selectors.rs"]
 mod selectors;
+#[path = "netns/services.rs"]
+mod services;
 #[path = "netns/start.rs"]
 mod start;
 #[path = "netns/state.rs"]
@@ -44,9 +54,12 @@ fn main() -> ExitCode {
         accounting::tests(),
         answers::tests(),
         audit::tests(),
+        balancing::tests(),
         blocks::tests(),
         cluster::tests(),
+        edge::tests(),
         egress::tests(),
+        endpoints::tests(),
         harness::tests(),
         host::tests(),
         ingress::tests(),
@@ -54,6 +67,7 @@ fn main() -> ExitCode {
         ports::tests(),
         reload::tests(),
         selectors::tests(),
+        services::tests(),
         start::tests(),
         state::tests(),
         survival::tests(),

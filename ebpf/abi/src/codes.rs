@@ -89,6 +89,8 @@ codes! {
         Answer = 9 => "answer_to_refused",
         /// A code that this program does not know.
         UnknownCode = 10 => "unknown_code",
+        /// A service has no ready endpoint.
+        NoEndpoint = 11 => "no_endpoint",
     }
 }
 

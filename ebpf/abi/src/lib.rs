@@ -8,13 +8,16 @@
 mod layout;
 
 pub mod codes;
+pub mod edge;
 pub mod event;
 pub mod identity;
 pub mod profile;
 pub mod rules;
+pub mod services;
 pub mod state;
 
 pub use codes::{Action, Direction, DropReason, EventKind, Origin, Phase, Tier, Verdict};
+pub use edge::{BucketKey, DenyNote, DenyOrigin, DenyRow, EdgeLimit, EdgeReason, EdgeSettings, LimitClass};
 pub use event::Event;
 pub use identity::{
     Address, AddressRow, AddressSlot, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PrefixKey, PrefixRow,
@@ -24,6 +27,10 @@ pub use profile::{LookUpTimes, Lookup, RuleTimes, RuleTimesKey, Times, VerdictTi
 pub use rules::{
     Control, ControlSlot, PolicySetKey, PolicySetRow, PortKey, PortRow, PortSlot, RuleKey, RuleRow,
     RuleSetRow, RuleSetSlot, RuleSlot,
+};
+pub use services::{
+    AffinityKey, AffinityRow, BalancedRow, ChoiceKey, EndpointLoad, EndpointRow, EndpointSlot, EndpointState,
+    ReplyKey, ReplyRow, ServiceKey, ServiceRow, ServiceSlot, ServiceTotals, TableKey, TableRow,
 };
 pub use state::{
     CachedDecision, ConnectionRow, EdgeKey, EdgeRow, FlowKey, FlowRow, FragmentKey, Offsets, OriginKey,

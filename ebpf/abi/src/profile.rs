@@ -55,6 +55,12 @@ codes! {
         PortNames = 9 => "port_names",
         /// `DECISIONS`, the decisions made a moment ago on the same processor.
         Decision = 10 => "decisions",
+        /// `SERVICES`.
+        Service = 11 => "services",
+        /// `ENDPOINTS`.
+        Endpoint = 12 => "endpoints",
+        /// `BALANCE_TABLES`.
+        BalanceTable = 13 => "balance_tables",
     }
 }
 

@@ -51,13 +51,10 @@ impl ControlSlot {
     pub const HAS_PREFIXES: u32 = 2;
     /// The agent answers refused ingress, and wants to hear of repetitions.
     pub const ANSWERS: u32 = 4;
-    /// Decisions are timed. Like every bit of [`ControlSlot::RUNTIME`] it is no policy's: a running
-    /// agent sets it in the slot in force, from one generation to the next.
-    pub const PROFILE: u32 = 1 << 31;
+    /// Some row of `SERVICES` exists.
+    pub const HAS_SERVICES: u32 = 8;
     /// In a program's own copy only: this run times its look-ups.
     pub const SAMPLED: u32 = 1 << 30;
-    /// Bits that a running agent sets, and a policy does not.
-    pub const RUNTIME: u32 = Self::PROFILE | Self::SAMPLED;
 }
 
 layout! {

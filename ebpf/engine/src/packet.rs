@@ -86,17 +86,25 @@ pub enum ParseError {
     BadHeader,
     /// More extension headers than [`MAX_EXTENSIONS`].
     TooManyExtensions,
+    /// More VLAN tags than [`crate::frame::MAX_TAGS`].
+    TooManyTags,
 }
 
 /// IPv6 extension headers that are followed.
 pub const MAX_EXTENSIONS: u32 = 8;
 
+/// TCP flag FIN.
+pub const TCP_FIN: u8 = 0x01;
 /// TCP flag SYN.
 pub const TCP_SYN: u8 = 0x02;
 /// TCP flag RST.
 pub const TCP_RST: u8 = 0x04;
+/// TCP flag PSH.
+pub const TCP_PSH: u8 = 0x08;
 /// TCP flag ACK.
 pub const TCP_ACK: u8 = 0x10;
+/// TCP flag URG.
+pub const TCP_URG: u8 = 0x20;
 
 struct Network {
     source: Address,
@@ -117,6 +125,18 @@ pub fn parse<B: Bytes>(bytes: &B, at: u32) -> Result<Packet, ParseError> {
         6 => ipv6(bytes, at)?,
         _ => return Err(ParseError::BadHeader),
     };
+    transport(bytes, &network)
+}
+
+/// Parses a packet whose version its frame has told: 4, or else 6. A header of another version is
+/// refused.
+#[inline(always)]
+pub fn parse_version<B: Bytes>(bytes: &B, at: u32, version: u8) -> Result<Packet, ParseError> {
+    let [first, _] = bytes.read::<2>(at).ok_or(ParseError::Truncated)?;
+    if first >> 4 != version {
+        return Err(ParseError::BadHeader);
+    }
+    let network = if version == 4 { ipv4(bytes, at)? } else { ipv6(bytes, at)? };
     transport(bytes, &network)
 }
 

@@ -20,6 +20,10 @@ pub(crate) enum Count {
     DroppedPackets = 3,
     /// Connections whose row could not be allocated.
     NoConnectionRow = 4,
+    /// Connections to services that were refused because the kernel had no memory for their row.
+    NoBalancedRow = 5,
+    /// Loads of endpoints and totals of services that found no room.
+    UncountedLoads = 6,
 }
 
 #[inline(always)]

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::btf_map;
 use core::ffi::c_void;
-use windrose_abi::{Address, ConnectionRow, Direction, DropReason, EventKind, Phase};
+use windrose_abi::{Address, BalancedRow, ConnectionRow, Direction, DropReason, EventKind, Phase};
 
 use crate::walk::{offset, read};
 use crate::{account, case, connections, events, subject, tables};
@@ -115,6 +115,28 @@ fn take(sk: *mut c_void, workload: u32, tables: &tables::KernelTables, state: u8
     events::connection(EventKind::Opened, row, DropReason::None);
 }
 
+/// Where the socket of a balanced connection is. Answers its peer's port, 0 if it has none.
+#[inline(never)]
+pub(crate) fn locate(sk: *mut c_void, row: &mut BalancedRow) -> u16 {
+    let family: u16 = read(sk, offset(|o| &raw const o.family));
+    row.local = if family == AF_INET {
+        Address::from_v4_word(read(sk, offset(|o| &raw const o.local_v4)))
+    } else {
+        read(sk, offset(|o| &raw const o.local_v6))
+    };
+    row.local_port = read(sk, offset(|o| &raw const o.local_port));
+    row.netns = netns(sk);
+    // SAFETY: the helper takes the socket of the walk.
+    row.cookie = unsafe { bpf_get_socket_cookie(sk) };
+    read(sk, offset(|o| &raw const o.peer_port))
+}
+
+#[inline(always)]
+fn netns(sk: *mut c_void) -> u64 {
+    let net: usize = read(sk, offset(|o| &raw const o.sock_net));
+    read(net as *const c_void, offset(|o| &raw const o.net_cookie))
+}
+
 #[inline(never)]
 fn describe(sk: *mut c_void, row: &mut ConnectionRow) {
     let family: u16 = read(sk, offset(|o| &raw const o.family));
@@ -127,8 +149,7 @@ fn describe(sk: *mut c_void, row: &mut ConnectionRow) {
     };
     row.local_port = read(sk, offset(|o| &raw const o.local_port));
     row.peer_port = u16::from_be(read(sk, offset(|o| &raw const o.peer_port)));
-    let net: usize = read(sk, offset(|o| &raw const o.sock_net));
-    row.netns = read(net as *const c_void, offset(|o| &raw const o.net_cookie));
+    row.netns = netns(sk);
     // SAFETY: the helper takes the socket of the walk.
     row.cookie = unsafe { bpf_get_socket_cookie(sk) };
     row.start_ns = events::now();

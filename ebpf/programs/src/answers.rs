@@ -4,13 +4,14 @@
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 use windrose_abi::codes::protocol;
 use windrose_abi::{ControlSlot, Direction, DropReason};
+use windrose_engine::decide::has_ports;
 use windrose_engine::packet::{TCP_ACK, TCP_RST};
 use windrose_engine::{Kind, Packet, Tables as _};
 
 use crate::case::{self, Case};
 use crate::skb::{self, PASS, drop_because, parse_at};
 use crate::subject::Subject;
-use crate::{flows, origins, tables};
+use crate::{flows, origins, refusals, tables};
 
 /// IPPROTO_RAW: sockets whose packets bring their own IP header.
 const RAW: u32 = 255;
@@ -98,12 +99,12 @@ fn is_port_unreachable(skb: *mut __sk_buff, error: &Packet) -> bool {
 /// to open ports alone would tell them from closed ones.
 #[inline(never)]
 fn ask(skb: *mut __sk_buff, case: &Case, packet: &Packet, word: u32) {
-    if !windrose_engine::decide::has_ports(packet.protocol) {
+    if !has_ports(packet.protocol) {
         return;
     }
     let mut scene = skb::scene_of(skb, packet, false);
     scene.transport_word = word;
     // SAFETY: the kernel passes a live context.
-    scene.interface = skb::interface_code(unsafe { (*skb).ifindex });
+    scene.interface = refusals::interface_code(unsafe { (*skb).ifindex });
     case::ask_for_answer(case, &scene);
 }

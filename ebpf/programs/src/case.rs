@@ -77,7 +77,7 @@ pub extern "C" fn judge_case(case: *mut Case, peer: *const Address) -> i32 {
     }
     // SAFETY: checked above; the only caller passes exclusive and live references.
     let (case, peer) = unsafe { (&mut *case, &*peer) };
-    if profile::is_on(case) {
+    if profile::is_on() {
         profile::begin_verdict();
     }
     case.question.peer = resolve(&case.tables, peer);
@@ -93,14 +93,14 @@ pub extern "C" fn judge_case(case: *mut Case, peer: *const Address) -> i32 {
         };
     }
     if cache::recall(case) {
-        if profile::is_on(case) {
+        if profile::is_on() {
             profile::end_hit(case);
         }
         return 0;
     }
     case.decision = decide(&case.tables, &case.question);
     cache::remember(case);
-    if profile::is_on(case) {
+    if profile::is_on() {
         profile::end_miss(case);
     }
     0

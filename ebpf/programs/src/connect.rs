@@ -1,57 +1,40 @@
-//! Egress where it begins: connect and sendmsg, both families. A refusal is EPERM.
+//! Egress where it begins: connect and sendmsg, both families. A refusal by policy is EPERM.
 
 use aya_ebpf::bindings::bpf_sock_addr;
-use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie};
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use windrose_abi::codes::protocol;
 use windrose_abi::{Address, Direction, FlowKey, Phase};
 
 use crate::account::{self, Count};
+use crate::address::{Family, V4, V6, port_of, protocol_of};
 use crate::case::{self, Case, Scene};
-use crate::{connections, maps, subject, tables};
+use crate::subject::{self, Subject};
+use crate::{connections, maps, services, tables};
 
 const REFUSE: i32 = 0;
 const PASS: i32 = 1;
+const ECONNREFUSED: i32 = 111;
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
-    connect(ctx.sock_addr, v4_of(ctx.sock_addr))
+    connect::<V4>(ctx.sock_addr)
 }
 
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
-    connect(ctx.sock_addr, v6_of(ctx.sock_addr))
+    connect::<V6>(ctx.sock_addr)
 }
 
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    sendmsg(ctx.sock_addr, v4_of(ctx.sock_addr))
+    sendmsg::<V4>(ctx.sock_addr)
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    sendmsg(ctx.sock_addr, v6_of(ctx.sock_addr))
-}
-
-#[inline(always)]
-fn v4_of(ctx: *mut bpf_sock_addr) -> Address {
-    // SAFETY: the kernel passes a live context.
-    Address::from_v4_word(unsafe { (*ctx).user_ip4 })
-}
-
-#[inline(always)]
-fn v6_of(ctx: *mut bpf_sock_addr) -> Address {
-    // SAFETY: as above. Word by word: the verifier admits only 4-byte reads of this field.
-    unsafe {
-        Address { words: [(*ctx).user_ip6[0], (*ctx).user_ip6[1], (*ctx).user_ip6[2], (*ctx).user_ip6[3]] }
-    }
-}
-
-#[inline(always)]
-fn port_of(ctx: *mut bpf_sock_addr) -> u16 {
-    // SAFETY: as above.
-    u16::from_be(unsafe { (*ctx).user_port } as u16)
+    sendmsg::<V6>(ctx.sock_addr)
 }
 
 /// What is known of a socket before its first packet.
@@ -72,12 +55,27 @@ fn scene_of(ctx: *mut bpf_sock_addr, peer: &Address, local_port: u16) -> Scene {
 }
 
 #[inline(always)]
-fn connect(ctx: *mut bpf_sock_addr, address: Address) -> i32 {
-    // SAFETY: the kernel passes a live context.
-    let protocol_number = unsafe { (*ctx).protocol } as u8;
+fn connect<F: Family>(ctx: *mut bpf_sock_addr) -> i32 {
+    let protocol_number = protocol_of(ctx);
     let Some((tables, depths)) = tables::current() else { return PASS };
-    let Some(subject) = subject::of_task(&tables, depths) else { return PASS };
-    let mut case = Case::new(tables, subject, Direction::Egress, protocol_number, port_of(ctx));
+    let subject = subject::of_task(&tables, depths).unwrap_or(Subject::NOBODY);
+    if subject.workload == 0 && !tables.has_services() {
+        return PASS;
+    }
+    let mut case = Case::new(tables, subject, Direction::Egress, protocol_number, 0);
+    // Before policy, which is asked about the endpoint.
+    if case.tables.has_services() {
+        match services::connect::<F>(ctx, &case) {
+            services::NOBODY => return refuse::<F>(ctx, &mut case),
+            services::REFUSE => return REFUSE,
+            _ => {}
+        }
+        if case.question.subject == 0 {
+            return PASS;
+        }
+    }
+    let address = F::address(ctx);
+    case.question.port = port_of(ctx);
     case::judge(&mut case, &address);
     if protocol_number != protocol::TCP {
         return without_connection(ctx, &case, &address);
@@ -87,6 +85,17 @@ fn connect(ctx: *mut bpf_sock_addr, address: Address) -> i32 {
     }
     report(ctx, &case, &address, 0);
     if case.is_denied() { REFUSE } else { keep(ctx, &case, &address) }
+}
+
+/// A service has no endpoint to give: ECONNREFUSED at once, counted and reported.
+#[inline(always)]
+fn refuse<F: Family>(ctx: *mut bpf_sock_addr, case: &mut Case) -> i32 {
+    services::find_nobody::<F>(ctx, case);
+    let address = F::address(ctx);
+    report(ctx, case, &address, 0);
+    // SAFETY: the helper takes a number; without it the caller would see EPERM.
+    unsafe { bpf_set_retval(-ECONNREFUSED) };
+    REFUSE
 }
 
 #[inline(never)]
@@ -112,12 +121,26 @@ fn keep(ctx: *mut bpf_sock_addr, case: &Case, address: &Address) -> i32 {
 }
 
 #[inline(always)]
-fn sendmsg(ctx: *mut bpf_sock_addr, address: Address) -> i32 {
-    // SAFETY: the kernel passes a live context.
-    let protocol_number = unsafe { (*ctx).protocol } as u8;
+fn sendmsg<F: Family>(ctx: *mut bpf_sock_addr) -> i32 {
+    let protocol_number = protocol_of(ctx);
     let Some((tables, depths)) = tables::current() else { return PASS };
-    let Some(subject) = subject::of_task(&tables, depths) else { return PASS };
-    let mut case = Case::new(tables, subject, Direction::Egress, protocol_number, port_of(ctx));
+    let subject = subject::of_task(&tables, depths).unwrap_or(Subject::NOBODY);
+    if subject.workload == 0 && !tables.has_services() {
+        return PASS;
+    }
+    let mut case = Case::new(tables, subject, Direction::Egress, protocol_number, 0);
+    if case.tables.has_services() {
+        match services::send::<F>(ctx, &case) {
+            services::NOBODY => return refuse::<F>(ctx, &mut case),
+            services::REFUSE => return REFUSE,
+            _ => {}
+        }
+        if case.question.subject == 0 {
+            return PASS;
+        }
+    }
+    let address = F::address(ctx);
+    case.question.port = port_of(ctx);
     case::judge(&mut case, &address);
     without_connection(ctx, &case, &address)
 }

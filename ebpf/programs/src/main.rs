@@ -5,13 +5,17 @@
 #![feature(core_intrinsics)]
 
 mod account;
+mod address;
 mod adopt;
 mod answers;
+mod balanced;
 mod cache;
 mod case;
 mod cgroup;
 mod connect;
 mod connections;
+mod edge;
+mod edge_cookie;
 mod events;
 mod flows;
 mod fragments;
@@ -19,6 +23,8 @@ mod maps;
 mod memory;
 mod origins;
 mod profile;
+mod refusals;
+mod services;
 mod skb;
 mod sockops;
 mod subject;

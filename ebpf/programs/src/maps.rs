@@ -1,13 +1,16 @@
 //! Every map, with the capacity it has until the agent configures another.
 
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::btf_maps::{
+    Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage,
+};
 use aya_ebpf::macros::btf_map;
 use windrose_abi::{
-    Address, AddressRow, CachedDecision, CgroupPath, CgroupRow, ConnectionRow, Control, EdgeKey, EdgeRow,
-    Event, FlowKey, FlowRow, FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey,
-    PolicySetRow, PortKey, PortRow, PrefixRow, RefusalKey, RuleKey, RuleRow, RuleSetRow, RuleTimes,
-    RuleTimesKey, SynRow, VerdictTimes, WorkloadRow,
+    Address, AddressRow, AffinityKey, AffinityRow, BalancedRow, CachedDecision, CgroupPath, CgroupRow,
+    ChoiceKey, ConnectionRow, Control, EdgeKey, EdgeRow, EndpointLoad, EndpointRow, Event, FlowKey, FlowRow,
+    FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey,
+    PortRow, PrefixRow, RefusalKey, ReplyKey, ReplyRow, RuleKey, RuleRow, RuleSetRow, RuleTimes, RuleTimesKey,
+    ServiceKey, ServiceRow, ServiceTotals, SynRow, TableKey, TableRow, VerdictTimes, WorkloadRow,
 };
 
 /// Entries are allocated when they are written: capacity costs only the buckets.
@@ -64,6 +67,24 @@ pub(crate) static DECISIONS: PerCpuArray<CachedDecision, { windrose_abi::state::
     PerCpuArray::new();
 #[btf_map]
 pub(crate) static SYNS: PerCpuArray<SynRow, { windrose_abi::state::SYNS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static BALANCED: SkStorage<BalancedRow> = SkStorage::new();
+#[btf_map]
+pub(crate) static SERVICES: HashMap<ServiceKey, ServiceRow, 65536, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static ENDPOINTS: HashMap<u32, EndpointRow, 262144, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static BALANCE_TABLES: HashMap<TableKey, TableRow, 262144, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static ENDPOINT_LOADS: HashMap<u32, EndpointLoad, 262144, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static SERVICE_TOTALS: HashMap<u32, ServiceTotals, 65536, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static AFFINITIES: LruHashMap<AffinityKey, AffinityRow, 65536> = LruHashMap::new();
+#[btf_map]
+pub(crate) static CHOICES: LruHashMap<ChoiceKey, u32, 16384> = LruHashMap::new();
+#[btf_map]
+pub(crate) static REPLIES: LruHashMap<ReplyKey, ReplyRow, 16384> = LruHashMap::new();
 #[btf_map]
 pub(crate) static FLOWS: HashMap<FlowKey, FlowRow, 65536> = HashMap::new();
 #[btf_map]

@@ -1,4 +1,7 @@
-//! What verdicts and look-ups cost, measured while a profile runs and at no other time.
+//! What verdicts and look-ups cost, measured by programs that are loaded to do so.
+//!
+//! [`PROFILED`] is a constant to the verifier. In programs that are not to measure it removes whatever
+//! hangs on it, so that they neither run nor verify any of this.
 //!
 //! A time has in it what reading the clock twice takes, and whatever interrupted the program
 //! meanwhile. One run in [`SAMPLED_OF`], drawn by lot, times its look-ups one by one; its verdict has
@@ -13,6 +16,17 @@ use windrose_engine::histogram::time_bucket;
 use crate::account::add;
 use crate::case::Case;
 use crate::{events, maps};
+
+/// Not 0: these programs measure. Userspace writes it before they are loaded.
+#[unsafe(no_mangle)]
+static PROFILED: u32 = 0;
+
+/// Whether these programs measure. Volatile, or LLVM would know the answer.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    // SAFETY: a static.
+    unsafe { core::ptr::read_volatile(&raw const PROFILED) != 0 }
+}
 
 /// A key that is not there is made from this; it is larger than what is left of a stack.
 static NO_TIMES: RuleTimes = RuleTimes::ZERO;
@@ -37,10 +51,8 @@ pub extern "C" fn draw_lot() -> i32 {
 
 /// [`ControlSlot::SAMPLED`] if this run is to time its look-ups, else 0.
 #[inline(always)]
-pub(crate) fn draw(settings: *const ControlSlot) -> u32 {
-    // SAFETY: the caller passes a live entry.
-    let flags = unsafe { (&raw const (*settings).flags).read_volatile() };
-    if flags & ControlSlot::PROFILE != 0 && draw_lot() != 0 { ControlSlot::SAMPLED } else { 0 }
+pub(crate) fn draw() -> u32 {
+    if is_on() && draw_lot() != 0 { ControlSlot::SAMPLED } else { 0 }
 }
 
 /// Times of look-ups by processor. No map: a look-up of that would have its key on the stack, and the
@@ -111,6 +123,9 @@ pub extern "C" fn end_look_up(kind: u32) -> i32 {
 /// Looks up; with its time in a run that times its look-ups.
 #[inline(always)]
 pub(crate) fn look_up<T>(flags: &u32, kind: Lookup, look: impl FnOnce() -> T) -> T {
+    if !is_on() {
+        return look();
+    }
     if is_sampled(flags) {
         begin_look_up(kind as u32);
     }
@@ -124,6 +139,9 @@ pub(crate) fn look_up<T>(flags: &u32, kind: Lookup, look: impl FnOnce() -> T) ->
 /// Likewise, without another call: for the innermost loop, which is as deep as calls may be.
 #[inline(always)]
 pub(crate) fn look_up_deep<T>(flags: &u32, kind: Lookup, look: impl FnOnce() -> T) -> T {
+    if !is_on() {
+        return look();
+    }
     if is_sampled(flags) {
         begin(kind as u32);
     }
@@ -132,12 +150,6 @@ pub(crate) fn look_up_deep<T>(flags: &u32, kind: Lookup, look: impl FnOnce() -> 
         end(kind as u32);
     }
     found
-}
-
-/// Whether verdicts are timed.
-#[inline(always)]
-pub(crate) fn is_on(case: &Case) -> bool {
-    case.tables.flags & ControlSlot::PROFILE != 0
 }
 
 /// Notes when a verdict begins.

@@ -9,20 +9,18 @@ use aya_ebpf::programs::SkBuffContext;
 use core::mem::MaybeUninit;
 use windrose_abi::codes::protocol;
 use windrose_abi::{
-    Address, ConnectionRow, ControlSlot, Direction, DropReason, OriginKey, Phase, RefusalKey, Verdict,
-    decision,
+    Address, ConnectionRow, Direction, DropReason, OriginKey, Phase, RefusalKey, Verdict, decision,
 };
 use windrose_engine::packet::{TCP_ACK, TCP_RST, TCP_SYN};
 use windrose_engine::{Bytes, Kind, Packet, packet};
 
 use crate::account::{self, Count};
 use crate::case::{self, Case, Scene};
-use crate::events;
 use crate::flows::{self, Known};
 use crate::origins::{self, Source};
 use crate::subject::Subject;
 use crate::tables::KernelTables;
-use crate::{answers, connections, fragments, maps, subject, syns, tables};
+use crate::{answers, connections, fragments, maps, refusals, subject, syns, tables};
 
 pub(crate) const DROP: i32 = 0;
 pub(crate) const PASS: i32 = 1;
@@ -30,13 +28,6 @@ pub(crate) const PASS: i32 = 1;
 const NOBODY: i32 = 2;
 /// No verdict yet.
 const GO_ON: i32 = 3;
-
-/// Time of refused attempts is counted in units of 2^27 ns, 134 ms. Repetitions of an attempt are
-/// answered at most once in each: a TCP client repeats its SYN after a second at the earliest.
-const TICK_BITS: u32 = 27;
-
-/// A refused attempt that is repeated within this time, 64 s, is one attempt.
-const REPEATS_WITHIN_TICKS: u64 = 64_000_000_000 >> TICK_BITS;
 
 /// `skb->protocol` of IPv4, as it stands in memory.
 const IPV4_TYPE: u32 = 0x0800_u16.to_be() as u32;
@@ -46,11 +37,9 @@ const TCP_FLAGS_AT: u32 = 13;
 
 const AF_INET: u32 = 2;
 const STREAM: u32 = 1; // SOCK_STREAM
-const RAW: u32 = 3; // SOCK_RAW
 const LISTEN: u32 = 10; // TCP_LISTEN
 const NEW_SYN_RECV: u32 = 12; // TCP_NEW_SYN_RECV
 const SYN_SENT: u32 = 2; // TCP_SYN_SENT
-const PACKET_HOST: u32 = 0; // to this host, and to no other
 
 /// The bytes of a packet, copied out by the kernel: headers may lie in several fragments.
 struct SkbBytes(*mut __sk_buff);
@@ -90,6 +79,18 @@ pub extern "C" fn parse_packet(skb: *mut __sk_buff, at: u32, parsed: *mut Packet
         }
         Err(_) => 1,
     }
+}
+
+/// Bytes 4 to 7 of the transport header, as they stand in memory; 0 if it is shorter.
+#[inline(never)]
+pub(crate) fn transport_word(skb: *mut __sk_buff, parsed: &Packet) -> u32 {
+    word_at(skb, u32::from(parsed.transport) + 4)
+}
+
+/// Four bytes as they stand in memory; 0 past the end.
+#[inline(always)]
+pub(crate) fn word_at(skb: *mut __sk_buff, at: u32) -> u32 {
+    SkbBytes(skb).read::<4>(at).map_or(0, u32::from_ne_bytes)
 }
 
 /// The packet whose IP header is at `at`.
@@ -193,7 +194,7 @@ fn received_by_tcp(skb: *mut __sk_buff, sk: *mut bpf_sock) -> i32 {
 /// The packet's full socket. The hook runs for no other (`BPF_CGROUP_RUN_PROG_INET_EGRESS` in
 /// include/linux/bpf-cgroup.h; ingress is called with the receiving socket).
 #[inline(always)]
-fn socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
+pub(crate) fn socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
     // SAFETY: the kernel passes a live context; a null socket is checked.
     let sk = unsafe { (*skb).__bindgen_anon_2.sk };
     if sk.is_null() {
@@ -267,123 +268,9 @@ fn judge(skb: *mut __sk_buff, case: &mut Case, parsed: &Packet) -> bool {
         }
     }
     if case.is_denied() || case.decision.would_be().is_some() {
-        report(skb, case, parsed);
+        refusals::report(skb, case, parsed);
     }
     !case.is_denied()
-}
-
-/// Counts a refused packet; reports its attempt unless it repeats a recent one.
-#[inline(never)]
-fn report(skb: *mut __sk_buff, case: &Case, parsed: &Packet) {
-    if case.is_denied() {
-        account::count(Count::DroppedPackets);
-    }
-    let word = transport_word(skb, parsed);
-    let attempt = attempt_of(skb, case, parsed, word);
-    if !matches!(attempt, Attempt::Repeated) {
-        tell(skb, case, parsed, attempt);
-    }
-}
-
-/// In a frame of its own, when that of the look-up is gone.
-#[inline(never)]
-fn tell(skb: *mut __sk_buff, case: &Case, parsed: &Packet, attempt: Attempt) {
-    let sent = matches!(case.question.direction, Direction::Egress);
-    let mut scene = scene_of(skb, parsed, sent);
-    if !sent {
-        scene.transport_word = transport_word(skb, parsed);
-        scene.interface = interface_of_answer(skb, parsed);
-    }
-    if matches!(attempt, Attempt::New) {
-        case::report(case, &scene);
-    } else if scene.interface != 0 && case.is_denied() {
-        case::ask_for_answer(case, &scene);
-    }
-}
-
-/// Bytes 4 to 7 of the transport header, as they stand in memory; 0 if it is shorter.
-#[inline(never)]
-pub(crate) fn transport_word(skb: *mut __sk_buff, parsed: &Packet) -> u32 {
-    word_at(skb, u32::from(parsed.transport) + 4)
-}
-
-/// Four bytes as they stand in memory; 0 past the end.
-#[inline(always)]
-pub(crate) fn word_at(skb: *mut __sk_buff, at: u32) -> u32 {
-    SkbBytes(skb).read::<4>(at).map_or(0, u32::from_ne_bytes)
-}
-
-/// The interface by which a refused packet came; 0 if it must not be answered. What has no ports is
-/// dropped in silence (ICMP errors among it), and so is what was sent to more than this host.
-#[inline(never)]
-fn interface_of_answer(skb: *mut __sk_buff, parsed: &Packet) -> u64 {
-    if !windrose_engine::decide::has_ports(parsed.protocol) || !matches!(parsed.kind, Kind::Whole) {
-        return 0;
-    }
-    // SAFETY: the kernel passes a live context.
-    if unsafe { (*skb).pkt_type } != PACKET_HOST {
-        return 0;
-    }
-    let Some(sk) = socket(skb) else { return 0 };
-    // SAFETY: checked above. A raw socket gets a copy of what is for another socket, or for none.
-    if unsafe { (*sk).type_ } == RAW {
-        return 0;
-    }
-    // SAFETY: as above.
-    interface_code(unsafe { (*skb).ifindex })
-}
-
-/// An interface as `Event::interface` has it.
-#[inline(always)]
-pub(crate) fn interface_code(index: u32) -> u64 {
-    u64::from(index.min(u32::from(u16::MAX)))
-}
-
-/// What a refused packet is to the agent.
-#[derive(Clone, Copy)]
-enum Attempt {
-    /// An attempt that was not reported.
-    New,
-    /// A repetition, of which nobody need hear.
-    Repeated,
-    /// A repetition, to be answered as the first one was: its answer may be lost.
-    Unanswered,
-}
-
-#[inline(never)]
-fn attempt_of(skb: *mut __sk_buff, case: &Case, parsed: &Packet, word: u32) -> Attempt {
-    // A TCP client that tries again from the same port begins with another sequence number. Cookies
-    // of namespaces are counted from 1, so that the upper half of theirs is free for it.
-    let sequence = if parsed.protocol == protocol::TCP { u64::from(word) << 32 } else { 0 };
-    let key = OriginKey {
-        source: parsed.source,
-        destination: parsed.destination,
-        source_port: parsed.source_port,
-        destination_port: parsed.destination_port,
-        protocol: u32::from(parsed.protocol) | u32::from(case.question.direction as u8) << 8,
-        // SAFETY: the helper takes this program's context.
-        netns: unsafe { bpf_get_netns_cookie(skb.cast()) } ^ sequence,
-    };
-    // Ticks (32 bits last 18 years) and generation in one word.
-    let now = events::now() >> TICK_BITS;
-    let stamp = case.tables.generation << 32 | now;
-    let Some(seen) = maps::RECENT_REFUSALS.get_ptr_mut(&key) else {
-        let _ = maps::RECENT_REFUSALS.insert(&key, stamp, 0);
-        return Attempt::New;
-    };
-    // SAFETY: a live entry; a stale value repeats an event.
-    let last = unsafe { *seen };
-    // SAFETY: as above.
-    unsafe { *seen = stamp };
-    // 0 if another processor was later.
-    let ticks = now.saturating_sub(last & 0xffff_ffff);
-    if last >> 32 != stamp >> 32 || ticks > REPEATS_WITHIN_TICKS {
-        return Attempt::New;
-    }
-    if ticks != 0 && case.tables.flags & ControlSlot::ANSWERS != 0 {
-        return Attempt::Unanswered;
-    }
-    Attempt::Repeated
 }
 
 /// A drop that is no policy's: counted with its reason.
@@ -484,10 +371,10 @@ fn keep(skb: *mut __sk_buff, row: &mut ConnectionRow, case: &Case, parsed: &Pack
 }
 
 /// A packet for a listener: a SYN is decided; whatever else comes belongs to a handshake whose SYN
-/// was (a SYN cookie proves it), and the connection is decided again when it is established.
+/// was, or was answered by the edge, and the connection is decided again when it is established.
 #[inline(never)]
 fn accepting(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, depths: u64) -> i32 {
-    if ends_handshake(skb) {
+    if ends_handshake(skb) && connections::get(sk).is_some() {
         return PASS;
     }
     let mut case = Case::new(*tables, Subject::NOBODY, Direction::Ingress, protocol::TCP, 0);
@@ -496,8 +383,13 @@ fn accepting(skb: *mut __sk_buff, sk: *mut bpf_sock, tables: &KernelTables, dept
         GO_ON => {}
         verdict => return verdict,
     }
-    if parsed.tcp_flags & (TCP_SYN | TCP_ACK) != TCP_SYN {
-        return PASS;
+    match parsed.tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK) {
+        TCP_SYN => {}
+        // The end of a handshake that may be the first thing this listener sees: the edge has
+        // answered its SYN with a cookie (`edge_cookie.rs`). Without a row of the listener its
+        // child would have none, and nobody would decide it.
+        TCP_ACK if connections::get(sk).is_none() => {}
+        _ => return PASS,
     }
     if !judge(skb, &mut case, &parsed) {
         return DROP;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::{
     BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
-    BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock, bpf_sock_ops,
+    BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock, bpf_sock_ops,
 };
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set};
 use aya_ebpf::macros::sock_ops;
@@ -13,7 +13,7 @@ use windrose_abi::{
 };
 
 use crate::tables::KernelTables;
-use crate::{account, case, connections, events, maps, origins, syns, tables, walk};
+use crate::{account, balanced, case, connections, events, maps, origins, syns, tables, walk};
 
 const AF_INET: u32 = 2;
 const TCP_CLOSE: u32 = 7;
@@ -26,6 +26,7 @@ pub fn connection_life(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(ops, false),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => established(ops, true),
         BPF_SOCK_OPS_STATE_CB => changed(ops),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => opening(ops),
         _ => {}
     }
     1
@@ -151,12 +152,23 @@ fn take_back(row: &ConnectionRow) {
 }
 
 #[inline(always)]
+fn opening(ops: *mut bpf_sock_ops) {
+    if let Some((tables, _)) = tables::current()
+        && tables.has_services()
+        && let Some(sk) = socket(ops)
+    {
+        balanced::opening(ops, sk);
+    }
+}
+
+#[inline(always)]
 fn changed(ops: *mut bpf_sock_ops) {
     // SAFETY: the kernel passes a live context; argument 1 is the new state.
     if unsafe { (*ops).__bindgen_anon_1.args[1] } != TCP_CLOSE {
         return;
     }
     let Some(sk) = socket(ops) else { return };
+    balanced::closed(sk);
     let Some(row) = connections::get(sk) else { return };
     // SAFETY: as above.
     let row = unsafe { &mut *row };

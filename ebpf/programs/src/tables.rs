@@ -35,7 +35,7 @@ pub(crate) fn current() -> Option<(KernelTables, u64)> {
     let control = maps::CONTROL.get_ptr(0)?;
     // SAFETY: as above; the index is 0 or 1.
     let slot = unsafe { &raw const (*control).slots[(generation & 1) as usize] };
-    let sampled = profile::draw(slot);
+    let sampled = profile::draw();
     // SAFETY: as above. Read after the lot is drawn: a call in between would need room on the stack.
     let slot = unsafe { slot.read() };
     let flags = slot.flags | sampled;

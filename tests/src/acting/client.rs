@@ -96,14 +96,23 @@ pub(super) fn probe(
     exchange(&connect(protocol, to, from_port, patience_ms)?, bytes, patience_ms)
 }
 
-/// One datagram by an unconnected socket, and its echo from where it was sent to.
+/// One datagram by a new unconnected socket, and its echo from where it was sent to.
 fn sendto(to: SocketAddr, from_port: u16, bytes: usize, patience_ms: u64) -> Done {
-    let socket = open(Protocol::Udp, to, from_port)?;
+    send_to(&open(Protocol::Udp, to, from_port)?, to, bytes, patience_ms)
+}
+
+/// A socket of UDP that is not connected.
+pub(super) fn open_udp(is_v6: bool) -> io::Result<Socket> {
+    Socket::new(if is_v6 { Domain::IPV6 } else { Domain::IPV4 }, Type::DGRAM, None)
+}
+
+/// One datagram, and its echo from where it was sent to.
+pub(super) fn send_to(socket: &Socket, to: SocketAddr, bytes: usize, patience_ms: u64) -> Done {
     let mut block = vec![0x5a; bytes.max(1)];
     let to = SockAddr::from(to);
     socket.send_to(&block[..bytes], &to)?;
     let deadline = Instant::now() + Duration::from_millis(patience_ms);
-    let socket = std::net::UdpSocket::from(socket);
+    let socket = std::net::UdpSocket::from(socket.try_clone()?);
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         socket.set_read_timeout(Some(left))?;
@@ -111,5 +120,13 @@ fn sendto(to: SocketAddr, from_port: u16, bytes: usize, patience_ms: u64) -> Don
         if SockAddr::from(from) == to && size == bytes {
             return Ok(size as u64);
         }
+    }
+}
+
+/// Fails unless the kernel names this peer.
+pub(super) fn peer(socket: &Socket, is: SocketAddr) -> Done {
+    match socket.peer_addr()?.as_socket() {
+        Some(peer) if peer == is => Ok(0),
+        other => Err(io::Error::other(format!("the peer is {other:?} and not {is}"))),
     }
 }

@@ -27,6 +27,7 @@ tests![
     a_link_local_client_is_answered,
     a_broadcast_is_not_answered,
     what_has_no_ports_stays_unanswered,
+    a_copy_for_a_raw_socket_takes_no_answer_away,
     audit_answers_nothing,
     without_an_option_or_an_agent_nothing_is_answered,
 ];
@@ -270,6 +271,19 @@ fn what_has_no_ports_stays_unanswered() -> Result<()> {
     }
     let metrics = agent.metrics()?;
     ensure!(metrics.sum(SENT, &[]) < 0.5, "{}", metrics.lines(SENT));
+    Ok(())
+}
+
+fn a_copy_for_a_raw_socket_takes_no_answer_away() -> Result<()> {
+    let pair = Pair::new()?;
+    for (protocol, is_v6) in [(6, false), (6, true), (17, false), (17, true)] {
+        pair.cart.must(Act::ListenRaw { protocol, is_v6 })?;
+    }
+    let _agent = start(&pair.world, "reset")?;
+    for to in pair.every_way(PORT) {
+        pair.web.tcp(to).is_answered(&Outcome::NobodyListens)?;
+        pair.web.udp(to).connected().is_answered(&Outcome::NobodyListens)?;
+    }
     Ok(())
 }
 

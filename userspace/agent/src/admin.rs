@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::agent::Agent;
 
+mod edge;
 mod filter;
 mod follow;
 mod query;

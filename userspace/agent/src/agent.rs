@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::watch;
-use windrose_datapath::Datapath;
+use windrose_datapath::{Datapath, DatapathError};
 
 use crate::answers;
 use crate::config::Config;
+use crate::edge::Guard;
 use crate::enforce::Trigger;
 use crate::flow_log::FlowLog;
 use crate::metrics::Floor;
@@ -22,6 +23,8 @@ pub(crate) struct Agent {
     /// Blocking calls of some milliseconds: taken by threads and blocking tasks only, never across
     /// an await.
     datapath: Mutex<Datapath>,
+    /// The edge, where one is configured.
+    pub(crate) edge: Option<Arc<Guard>>,
     published: watch::Sender<Arc<Snapshot>>,
     triggers: SyncSender<Trigger>,
     /// Recent events and who follows them.
@@ -42,9 +45,15 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// An agent that has published nothing.
-    pub(crate) fn new(datapath: Datapath, config: Config, triggers: SyncSender<Trigger>) -> Self {
+    pub(crate) fn new(
+        datapath: Datapath,
+        edge: Option<Arc<Guard>>,
+        config: Config,
+        triggers: SyncSender<Trigger>,
+    ) -> Self {
         Self {
             datapath: Mutex::new(datapath),
+            edge,
             published: watch::Sender::new(Arc::new(Snapshot {
                 not_ready: Some("no policy is enforced yet".to_owned()),
                 ..Snapshot::default()
@@ -64,6 +73,29 @@ impl Agent {
     /// kernel.
     pub(crate) fn datapath(&self) -> MutexGuard<'_, Datapath> {
         self.datapath.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has verdicts timed from now on, or no longer; that it fails to end is told to the log.
+    pub(crate) fn set_profiling(&self, is_on: bool) -> Result<(), DatapathError> {
+        self.datapath().set_profiling(is_on).inspect_err(|error| {
+            tracing::error!(error = error.with_causes(), is_on, "cannot switch the timing of verdicts");
+        })
+    }
+
+    /// Ends live connections that policy no longer allows, and those whose endpoint is gone. Walks
+    /// every connection.
+    pub(crate) fn end_connections(&self) {
+        let datapath = self.datapath();
+        for (ended, why) in [
+            (datapath.end_denied(), "ended connections that policy no longer allows"),
+            (datapath.end_departed(), "ended connections whose endpoint is gone"),
+        ] {
+            match ended {
+                Ok(0) => {}
+                Ok(ended) => tracing::info!(ended, "{why}"),
+                Err(error) => tracing::warn!(error = error.with_causes(), "cannot walk connections"),
+            }
+        }
     }
 
     /// The policy in force.

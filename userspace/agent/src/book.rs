@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use windrose_policy::decision::RuleRef;
-use windrose_policy::model::{Direction, Model, ObjectName};
+use windrose_policy::model::{Direction, ObjectName, Protocol};
 use windrose_policy::place::Place;
-use windrose_policy::tables::{Compiler, IdentityName};
+use windrose_policy::tables::{Compiler, EndpointRef, IdentityName, ServiceRef};
 
 /// So many names that are gone are kept, for events that are still under way and counters of the
 /// past. Behind them the oldest policy's are forgotten.
@@ -81,35 +81,22 @@ impl RuleView {
     }
 }
 
+/// An endpoint of a service, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EndpointName {
+    pub(crate) service: ObjectName,
+    /// What clients ask for.
+    pub(crate) port: u16,
+    pub(crate) protocol: Protocol,
+    /// The workload or pod; `None`: an address that has no name.
+    pub(crate) name: Option<ObjectName>,
+}
+
 /// `ingress` or `egress`.
 pub(crate) const fn direction_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
-    }
-}
-
-/// Where a rule, or the policy of an isolation, is written.
-pub(crate) fn place_of<'m>(model: &'m Model, rule: &RuleRef) -> Option<&'m Place> {
-    match rule {
-        RuleRef::Open | RuleRef::Itself | RuleRef::Host | RuleRef::Audit => None,
-        RuleRef::Isolated { policy, .. } => model.network_policies.get(policy).map(|policy| &policy.place),
-        RuleRef::Network { policy, direction, index } => {
-            let policy = model.network_policies.get(policy)?;
-            let rules = match direction {
-                Direction::Ingress => policy.ingress.as_ref(),
-                Direction::Egress => policy.egress.as_ref(),
-            };
-            rules?.get(usize::try_from(*index).ok()?).map(|rule| &rule.place)
-        }
-        RuleRef::Cluster { policy, direction, index } => {
-            let policy = model.cluster_policies.get(policy)?;
-            let rules = match direction {
-                Direction::Ingress => &policy.ingress,
-                Direction::Egress => &policy.egress,
-            };
-            rules.get(usize::try_from(*index).ok()?).map(|rule| &rule.place)
-        }
     }
 }
 
@@ -119,6 +106,8 @@ pub(crate) struct Book {
     workloads: Names<ObjectName>,
     rules: Names<RuleView>,
     identities: Names<str>,
+    services: Names<ServiceRef>,
+    endpoints: Names<EndpointName>,
 }
 
 /// Names by number: of the policy in force, and of those before.
@@ -166,6 +155,23 @@ impl<T: ?Sized + PartialEq> Names<T> {
     }
 }
 
+/// Every endpoint of every service, by number.
+fn endpoints(compiler: &Compiler) -> HashMap<u32, EndpointName> {
+    let mut endpoints = HashMap::new();
+    for service in compiler.model().services.values() {
+        for port in &service.ports {
+            for endpoint in &port.endpoints {
+                let reference = EndpointRef::new(service, port, endpoint);
+                let Some(number) = compiler.names().endpoint_number(&reference) else { continue };
+                let EndpointRef { service, port, protocol, .. } = reference;
+                let name = endpoint.name.clone();
+                endpoints.insert(number, EndpointName { service, port, protocol, name });
+            }
+        }
+    }
+    endpoints
+}
+
 impl Book {
     /// The names of what has just been compiled. Looks at every row, and not only at what changed:
     /// a rule moves to another line without a change of its row.
@@ -173,6 +179,7 @@ impl Book {
         let (tables, names) = (compiler.tables(), compiler.names());
         let isolations = tables.rule_sets.values().map(|set| set.default_rule);
         let rules = tables.rules.values().map(|row| row.rule).chain(isolations).filter(|rule| *rule != 0);
+        let endpoints = endpoints(compiler);
         Self {
             workloads: self.workloads.next(tables.workloads.keys().copied(), |number| {
                 names.workload(number).cloned().map(Arc::new)
@@ -187,6 +194,12 @@ impl Book {
                     key.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
                 Some(format!("{}{{{}}}", key.namespace, labels.join(",")).into())
             }),
+            services: self.services.next(tables.services.values().map(|slot| slot.service), |number| {
+                names.service(number).cloned().map(Arc::new)
+            }),
+            endpoints: self
+                .endpoints
+                .next(endpoints.keys().copied(), |number| endpoints.get(&number).cloned().map(Arc::new)),
         }
     }
 
@@ -198,6 +211,16 @@ impl Book {
     /// The rule or isolation with this id.
     pub(crate) fn rule(&self, id: u32) -> Option<&Arc<RuleView>> {
         self.rules.get(id)
+    }
+
+    /// The address and port of a service with this number.
+    pub(crate) fn service(&self, number: u32) -> Option<&Arc<ServiceRef>> {
+        self.services.get(number)
+    }
+
+    /// The endpoint with this number.
+    pub(crate) fn endpoint(&self, number: u32) -> Option<&Arc<EndpointName>> {
+        self.endpoints.get(number)
     }
 
     /// What an identity stands for: `world`, `host`, `network` (an address of no workload in a

@@ -9,6 +9,7 @@ use windrose_policy::source;
 use windrose_policy::tables::{Compiler, Settings};
 
 use crate::cli::{CheckArgs, Format};
+use crate::compile::{VerifiedView, compile};
 use crate::output;
 use crate::refused::{FaultView, Refused, count};
 use crate::snapshot::Counts;
@@ -19,20 +20,30 @@ struct Report {
     valid: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<Counts>,
+    /// How much of the compiled tables was verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<VerifiedView>,
     faults: Vec<FaultView>,
 }
 
-/// Reads and compiles, and applies nothing.
+/// Reads, compiles and verifies, and applies nothing.
 pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     let checked = check(args);
     if args.output == Format::Json {
         let report = match &checked {
-            Ok((counts, warnings)) => Report { valid: true, counts: Some(*counts), faults: warnings.clone() },
-            Err(refused) => Report { valid: false, counts: None, faults: refused.faults.clone() },
+            Ok(Checked { counts, verified, warnings }) => Report {
+                valid: true,
+                counts: Some(*counts),
+                verified: Some(*verified),
+                faults: warnings.clone(),
+            },
+            Err(refused) => {
+                Report { valid: false, counts: None, verified: None, faults: refused.faults.clone() }
+            }
         };
         output::print_json(&report)?;
     }
-    let (counts, warnings) = checked?;
+    let Checked { counts, warnings, .. } = checked?;
     if args.output == Format::Text {
         let text = warnings.iter().fold(String::new(), |text, warning| text + &format!("{warning}\n"));
         io::stderr().write_all(text.as_bytes()).context("cannot write to standard error")?;
@@ -41,20 +52,32 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     Ok(())
 }
 
-fn check(args: &CheckArgs) -> Result<(Counts, Vec<FaultView>), Refused> {
+/// A policy that is valid.
+struct Checked {
+    counts: Counts,
+    verified: VerifiedView,
+    warnings: Vec<FaultView>,
+}
+
+fn check(args: &CheckArgs) -> Result<Checked, Refused> {
     let loaded = source::load(&args.paths).map_err(|faults| Refused::policy(&faults))?;
     let mut compiler = Compiler::new();
-    compiler
-        .update(Arc::new(loaded.model), &Settings::default())
-        .map_err(|errors| Refused::compile(&errors))?;
-    let counts = Counts::of(compiler.model());
-    Ok((counts, loaded.warnings.iter().map(FaultView::from).collect()))
+    let compilation = compile(&mut compiler, Arc::new(loaded.model), &Settings::default(), 0)?;
+    Ok(Checked {
+        counts: Counts::of(compiler.model()),
+        verified: compilation.verified,
+        warnings: loaded.warnings.iter().map(FaultView::from).collect(),
+    })
 }
 
 fn summary(counts: Counts, warnings: usize) -> String {
     let also = if warnings == 0 { String::new() } else { format!("; {}", count(warnings, "warning")) };
+    let services = match counts.services {
+        0 => String::new(),
+        services => format!(", {} with {}", count(services, "service"), count(counts.endpoints, "endpoint")),
+    };
     format!(
-        "valid: {}, {}, {}, {}{also}\n",
+        "valid: {}, {}, {}, {}{services}{also}\n",
         count(counts.namespaces, "namespace"),
         count(counts.workloads, "workload"),
         count(counts.policies, "policy"),
@@ -74,7 +97,8 @@ mod tests {
 
     #[test]
     fn golden_check_of_a_valid_policy() {
-        let (counts, warnings) = check(&args("shop.yaml")).unwrap();
+        let Checked { counts, warnings, verified } = check(&args("shop.yaml")).unwrap();
+        assert!(verified.complete, "{verified:?}");
         output::golden::assert("check-shop.txt", &summary(counts, warnings.len()));
     }
 
@@ -86,7 +110,8 @@ mod tests {
         assert!(!folders.is_empty());
         let said = folders.into_iter().fold(String::new(), |said, folder| {
             let name = folder.display().to_string();
-            let (counts, warnings) = check(&CheckArgs { paths: vec![folder], output: Format::Text }).unwrap();
+            let Checked { counts, warnings, .. } =
+                check(&CheckArgs { paths: vec![folder], output: Format::Text }).unwrap();
             let warned =
                 warnings.iter().fold(String::new(), |said, warning| said + &format!("  {warning}\n"));
             said + &format!("{name}: {}{warned}", summary(counts, warnings.len()))
@@ -96,7 +121,7 @@ mod tests {
 
     #[test]
     fn golden_check_of_a_bad_policy() {
-        let refused = check(&args("bad.yaml")).unwrap_err().to_string();
+        let refused = check(&args("bad.yaml")).err().unwrap().to_string();
         let folder = format!("{}/tests/fixtures/", env!("CARGO_MANIFEST_DIR"));
         output::golden::assert("check-bad.txt", &(refused.replace(&folder, "") + "\n"));
     }

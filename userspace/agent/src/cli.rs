@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::RefusedIngress;
 pub(crate) use crate::demo::DemoArgs;
+pub(crate) use crate::edge::EdgeArgs;
 pub(crate) use crate::profile::Output;
 pub(crate) use crate::top::View;
 
@@ -72,6 +73,12 @@ switch them on, and off again some seconds after nobody looks.")]
 While it runs, each run of a program costs about 75 ns more, and each verdict (one or two a connection) \
 about 0.1 us; packets of known connections pay for the former only. Afterwards everything is as it was.")]
     Profile(ProfileArgs),
+    /// Deny sources at the edge, before the network stack, and show what is denied
+    #[command(long_about = "Deny sources at the edge, before the network stack, and show what is denied.
+
+The edge is where the agent's configuration names interfaces. What is added here is in the kernel at \
+once, and outlives the agent.")]
+    Edge(EdgeArgs),
     /// End enforcement: remove every program and map from the kernel
     #[command(long_about = "End enforcement: remove every program and map from the kernel.
 
@@ -346,7 +353,22 @@ mod tests {
         let mut said = cli.render_long_help().to_string();
         for command in cli.get_subcommands_mut().filter(|command| command.get_name() != "help") {
             let help = command.render_long_help();
-            said.extend(["\n=== windrose ", command.get_name(), " --help\n\n", &help.to_string()]);
+            let name = command.get_name().to_owned();
+            said.extend(["\n=== windrose ", &name, " --help\n\n", &help.to_string()]);
+            for command in command
+                .get_subcommands_mut()
+                .filter(|command| command.get_name() != "help" && !command.is_hide_set())
+            {
+                let help = command.render_long_help();
+                said.extend([
+                    "\n=== windrose ",
+                    &name,
+                    " ",
+                    command.get_name(),
+                    " --help\n\n",
+                    &help.to_string(),
+                ]);
+            }
         }
         crate::output::golden::assert("help.txt", &said);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
+pub(crate) use hyper::Method;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
@@ -32,20 +33,31 @@ struct Fault {
 
 /// Gets a path's JSON.
 pub(crate) fn get<T: DeserializeOwned>(admin: SocketAddr, path: &str, query: &[(&str, String)]) -> Result<T> {
-    get_within(PATIENCE, admin, path, query)
+    call(admin, Method::GET, path, query)
 }
 
-/// Gets the JSON of a path whose answer may take so long.
-pub(crate) fn get_within<T: DeserializeOwned>(
+/// Calls a path by a method; its JSON.
+pub(crate) fn call<T: DeserializeOwned>(
+    admin: SocketAddr,
+    method: Method,
+    path: &str,
+    query: &[(&str, String)],
+) -> Result<T> {
+    call_within(PATIENCE, admin, method, path, query)
+}
+
+/// Likewise, where the answer may take so long.
+pub(crate) fn call_within<T: DeserializeOwned>(
     patience: Duration,
     admin: SocketAddr,
+    method: Method,
     path: &str,
     query: &[(&str, String)],
 ) -> Result<T> {
     let target = format!("{path}{}", encode(query));
     runtime()?.block_on(async {
         let body = timeout(patience, async {
-            let response = ask(admin, &target).await?;
+            let response = ask(admin, method, &target).await?;
             let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
             body.map_err(anyhow::Error::from_boxed)
                 .with_context(|| format!("the answer of {admin} broke off"))
@@ -66,7 +78,7 @@ pub(crate) fn follow(
 ) -> Result<()> {
     let target = format!("{path}{}", encode(query));
     runtime()?.block_on(async {
-        let response = timeout(PATIENCE, ask(admin, &target))
+        let response = timeout(PATIENCE, ask(admin, Method::GET, &target))
             .await
             .with_context(|| format!("the agent at {admin} does not answer"))??;
         let mut body = response.into_body();
@@ -88,7 +100,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a task")
 }
 
-async fn ask(admin: SocketAddr, target: &str) -> Result<Response<Incoming>> {
+async fn ask(admin: SocketAddr, method: Method, target: &str) -> Result<Response<Incoming>> {
     let stream = TcpStream::connect(admin).await.with_context(|| {
         format!(
             "no agent answers at {admin} (is `windrose run` running, or is its address another: --admin?)"
@@ -99,7 +111,9 @@ async fn ask(admin: SocketAddr, target: &str) -> Result<Response<Incoming>> {
         .with_context(|| format!("cannot speak HTTP with {admin}"))?;
     // Ends with the sender or the server; the runtime, which owns it, lives as long as this answer.
     tokio::spawn(connection);
-    let request = Request::get(target)
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
         .header(HOST, admin.to_string())
         .body(Empty::<Bytes>::new())
         .with_context(|| format!("cannot ask for {target}"))?;

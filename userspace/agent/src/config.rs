@@ -13,8 +13,9 @@ use windrose_policy::settings::{self, Setting};
 use windrose_policy::source::Source;
 
 use crate::cli::{DEFAULT_ADMIN, parse_admin};
+use crate::edge::{self, EdgeChoices};
 
-/// Every key there is.
+/// Every key there is, but for those of the edge.
 const KEYS: &[&str] = &[
     "admin",
     "audit",
@@ -52,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) profile: bool,
     /// `log`: what is logged and how.
     pub(crate) log: Log,
+    /// `edge`: what is dropped at interfaces; nothing.
+    pub(crate) edge: EdgeChoices,
 }
 
 /// How ingress that policy refuses is answered.
@@ -116,6 +119,7 @@ impl Default for Config {
             statistics: false,
             profile: false,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
+            edge: EdgeChoices::default(),
         }
     }
 }
@@ -135,17 +139,25 @@ impl Config {
             return Err(whole(format!("{length} bytes are no configuration: the most is {FILE_BYTES}")));
         }
         let text = fs::read_to_string(path).map_err(|error| whole(format!("cannot read it: {error}")))?;
-        Self::parse(&Source { name, text })
+        Self::parse(&Source { name, text }, path.parent().unwrap_or(Path::new("")))
     }
 
-    fn parse(source: &Source) -> Result<Self, Vec<Fault>> {
+    /// `folder` is that of the file: paths in it are from there.
+    fn parse(source: &Source, folder: &Path) -> Result<Self, Vec<Fault>> {
         let mut config = Self::default();
         let mut faults = Vec::new();
-        for setting in settings::read(source, KEYS)? {
-            if let Err(message) = config.set(&setting) {
+        for setting in settings::read(source, &[KEYS, edge::KEYS].concat())? {
+            let set = if setting.key.starts_with("edge.") {
+                config.edge.set(&setting, folder)
+            } else {
+                config.set(&setting)
+            };
+            if let Err(message) = set {
                 faults.push(fault(setting.place, message));
             }
         }
+        faults.extend(config.edge.faults().into_iter().map(|(place, message)| fault(place, message)));
+        faults.sort_by(|a, b| a.place.cmp(&b.place));
         if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 
@@ -202,7 +214,8 @@ mod tests {
 
     fn parse(text: &str) -> Result<Config, Vec<String>> {
         let source = Source { name: "agent.yaml".to_owned(), text: text.to_owned() };
-        Config::parse(&source).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+        Config::parse(&source, Path::new(""))
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Enforcer {
                 }
                 Trigger::Hosts(addresses) => {
                     tracing::info!(?addresses, "the addresses of this host have changed");
-                    let read = self.policy.with_hosts(addresses);
+                    let read = self.policy.with_hosts(addresses, self.generation());
                     self.enforce(read);
                 }
                 Trigger::Stop => return,
@@ -125,16 +125,7 @@ impl Enforcer {
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
                     self.walk_again = None;
-                    match self.agent.datapath().end_denied() {
-                        Ok(0) => {}
-                        Ok(ended) => tracing::info!(ended, "ended connections that policy no longer allows"),
-                        Err(error) => {
-                            tracing::warn!(
-                                error = error.with_causes(),
-                                "cannot end connections that policy no longer allows"
-                            );
-                        }
-                    }
+                    self.agent.end_connections();
                 }
             }
         }
@@ -156,8 +147,13 @@ impl Enforcer {
         }
     }
 
+    /// Of the policy in force.
+    fn generation(&self) -> u64 {
+        self.agent.datapath().generation()
+    }
+
     fn reload(&mut self) -> Reload {
-        let read = self.policy.read();
+        let read = self.policy.read(self.generation());
         self.enforce(read)
     }
 
@@ -193,6 +189,10 @@ impl Enforcer {
             tracing::info!(found, adopted = datapath.is_adopted(), "attached");
         }
         let ended = datapath.end_denied()?;
+        let departed = datapath.end_departed()?;
+        if departed != 0 {
+            tracing::info!(ended = departed, "ended connections whose endpoint is gone");
+        }
         self.is_in_step = true;
         self.walk_again = Some(Instant::now() + SECOND_WALK);
         Ok(Enforced { applied, ended })
@@ -216,6 +216,10 @@ impl Enforcer {
             rules = counts.rules,
             changes = applied.changes,
             compile_ms = millis(read.took),
+            verify_ms = millis(read.verify),
+            witnesses = read.verified.witnesses,
+            classes = read.verified.classes,
+            verified_whole = read.verified.complete,
             apply_ms = millis(applied.took),
             ended_connections = ended,
             warnings = read.warnings.len(),
@@ -226,6 +230,7 @@ impl Enforcer {
             ok: true,
             faults: read.warnings,
             compile_ms: millis(read.took),
+            verify_ms: millis(read.verify),
             apply_ms: millis(applied.took),
             ended_connections: *ended,
         };
@@ -239,7 +244,9 @@ impl Enforcer {
             last_reload: Some(reload.clone()),
             reloads: before.reloads + 1,
             reload_failures: before.reload_failures,
+            verified: Some(read.verified),
             compile: read.took,
+            verify: read.verify,
             apply: applied.took,
         });
         reload
@@ -247,7 +254,7 @@ impl Enforcer {
 
     fn failed(&self, at: String, refused: Refused) -> Reload {
         let before = self.agent.snapshot();
-        let generation = self.agent.datapath().generation();
+        let generation = self.generation();
         // With no policy in force the agent does not start, and says why at its end.
         if generation != 0 {
             for fault in &refused.faults {
@@ -269,6 +276,7 @@ impl Enforcer {
             ok: false,
             faults: refused.faults,
             compile_ms: 0,
+            verify_ms: 0,
             apply_ms: 0,
             ended_connections: 0,
         };

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use windrose_datapath::Events;
-use windrose_datapath::abi::EventKind;
+use windrose_datapath::abi::{Event, EventKind};
 
 use crate::agent::Agent;
 use crate::answers::Desk;
 use crate::clock::Clock;
-use crate::record;
 
 /// Events that are read between two looks at the clock and the names.
 const BATCH: usize = 1024;
@@ -30,8 +29,8 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Starts reading into the agent's log, and to the desk that answers. A thread and not a task, because waiting for a
-    /// descriptor that is not its own costs tokio unsafe code.
+    /// Starts reading into the agent's log, and to the desk that answers. A thread and not a task,
+    /// because waiting for a descriptor that is not its own costs tokio unsafe code.
     pub(crate) fn start(events: Events, agent: Arc<Agent>, answers: Option<Desk>) -> Result<Self> {
         let is_stopped = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&is_stopped);
@@ -50,19 +49,22 @@ impl Reader {
 }
 
 fn read(mut events: Events, agent: &Agent, mut answers: Option<Desk>, is_stopped: &AtomicBool) {
+    let mut batch: Vec<Event> = Vec::with_capacity(BATCH);
     while !is_stopped.load(Ordering::Relaxed) {
         // The names may be newer than an event: those of before are kept for that.
-        let snapshot = agent.snapshot();
+        let book = Arc::clone(&agent.snapshot().book);
         let clock = Clock::now();
-        let mut count = 0;
-        for event in events.by_ref().take(BATCH) {
-            count += 1;
-            if let Some(desk) = &mut answers {
-                desk.take(&event, &clock);
+        batch.clear();
+        batch.extend(events.by_ref().take(BATCH));
+        let count = batch.len();
+        if let Some(desk) = &mut answers {
+            for event in &batch {
+                desk.take(event, &clock);
             }
-            if event.kind != EventKind::Unanswered as u8 {
-                agent.flow_log.push(record::event(&event, &snapshot.book, &clock));
-            }
+        }
+        batch.retain(|event| event.kind != EventKind::Unanswered as u8);
+        if !batch.is_empty() {
+            agent.flow_log.push(&batch, book, clock);
         }
         if count == BATCH {
             continue;

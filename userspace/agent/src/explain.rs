@@ -9,7 +9,7 @@ use windrose_policy::model::{Direction, Model};
 use windrose_policy::reference;
 use windrose_policy::source;
 
-use crate::book::{RuleView, place_of};
+use crate::book::RuleView;
 use crate::cli::{ExplainArgs, Format};
 use crate::client;
 use crate::output::{self, Paint};
@@ -134,14 +134,12 @@ pub(crate) fn explain(
     host_addresses: &[IpAddr],
     agent_audit: bool,
 ) -> Result<Explanation, String> {
-    let mut pairs = question.pairs(model, host_addresses)?.into_iter();
-    let (source, destination) = pairs.next().ok_or("the two ends have no addresses of one family")?;
-    let flow = question.flow(source, destination);
+    let mut flows = question.flows(model, host_addresses)?.into_iter();
+    let flow = flows.next().ok_or("the two ends have no addresses of one family")?;
     let decision = reference::evaluate(model, &flow, agent_audit);
     let verdict = decision.verdict();
     let mut notes = question.notes(model);
-    for (source, destination) in pairs {
-        let other = question.flow(source, destination);
+    for other in flows {
         let differs = reference::evaluate(model, &other, agent_audit).verdict();
         if differs != verdict {
             notes.push(format!(
@@ -203,7 +201,7 @@ fn side(model: &Model, flow: &Flow, direction: Direction, decision: &Decision) -
 }
 
 fn view(model: &Model, rule: &RuleRef) -> Option<RuleView> {
-    RuleView::new(rule, place_of(model, rule)?)
+    RuleView::new(rule, rule.place(model)?)
 }
 
 const fn verdict_name(verdict: Verdict) -> &'static str {

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
+use windrose_datapath::abi::Event;
 
-use crate::record::EventView;
+use crate::book::Book;
+use crate::clock::Clock;
+use crate::record::{self, EventView};
 
 /// Events that are kept for `/flows`.
 const RECENT: usize = 8192;
@@ -17,10 +20,31 @@ const BEHIND: usize = 4096;
 /// The log.
 #[derive(Debug)]
 pub(crate) struct FlowLog {
-    recent: Mutex<VecDeque<Arc<EventView>>>,
+    recent: Mutex<VecDeque<Kept>>,
     followers: broadcast::Sender<Arc<EventView>>,
     seen: AtomicU64,
     lost: AtomicU64,
+}
+
+/// An event with what it takes to tell it. It is told when somebody asks: most events are never read,
+/// and telling one costs as much as the kernel's part in it.
+#[derive(Debug)]
+struct Kept {
+    event: Event,
+    batch: Arc<Batch>,
+}
+
+/// What is common to events that were read together.
+#[derive(Debug)]
+struct Batch {
+    book: Arc<Book>,
+    clock: Clock,
+}
+
+impl Kept {
+    fn view(&self) -> EventView {
+        record::event(&self.event, &self.batch.book, &self.batch.clock)
+    }
 }
 
 impl FlowLog {
@@ -34,24 +58,29 @@ impl FlowLog {
         }
     }
 
-    /// Adds one; the oldest makes room.
-    pub(crate) fn push(&self, event: EventView) {
-        let event = Arc::new(event);
-        {
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Adds events that were read together; the oldest make room.
+    pub(crate) fn push(&self, events: &[Event], book: Arc<Book>, clock: Clock) {
+        let batch = Arc::new(Batch { book, clock });
+        let has_followers = self.followers.receiver_count() != 0;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            let kept = Kept { event: *event, batch: Arc::clone(&batch) };
+            if has_followers {
+                // An error says that the last one has just left.
+                let _ = self.followers.send(Arc::new(kept.view()));
+            }
             if recent.len() == RECENT {
                 recent.pop_front();
             }
-            recent.push_back(Arc::clone(&event));
+            recent.push_back(kept);
         }
-        self.seen.fetch_add(1, Ordering::Relaxed);
-        // An error says that nobody follows.
-        let _ = self.followers.send(event);
+        self.seen.fetch_add(events.len() as u64, Ordering::Relaxed);
     }
 
     /// The recent events, the oldest first.
-    pub(crate) fn recent(&self) -> Vec<Arc<EventView>> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    pub(crate) fn recent(&self) -> Vec<EventView> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().map(Kept::view).collect()
     }
 
     /// The events from now on.
@@ -78,20 +107,17 @@ impl FlowLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::book::Book;
-    use crate::clock::Clock;
-    use windrose_datapath::abi::Event;
 
-    fn event(bytes: u64) -> EventView {
-        crate::record::event(&Event { bytes_sent: bytes, ..Event::ZERO }, &Book::default(), &Clock::now())
+    fn push(log: &FlowLog, bytes: impl Iterator<Item = u64>) {
+        let events: Vec<Event> = bytes.map(|bytes_sent| Event { bytes_sent, ..Event::ZERO }).collect();
+        log.push(&events, Arc::default(), Clock::now());
     }
 
     #[test]
     fn the_oldest_event_makes_room() {
         let log = FlowLog::new();
-        for n in 0..=RECENT as u64 {
-            log.push(event(n));
-        }
+        push(&log, 0..5);
+        push(&log, 5..=RECENT as u64);
         let recent = log.recent();
         assert_eq!(recent.len(), RECENT);
         assert_eq!(recent[0].decided.bytes_sent, 1);
@@ -102,9 +128,7 @@ mod tests {
     async fn a_slow_follower_is_told_how_many_it_lost() {
         let log = FlowLog::new();
         let mut follower = log.follow();
-        for n in 0..BEHIND as u64 + 3 {
-            log.push(event(n));
-        }
+        push(&log, 0..BEHIND as u64 + 3);
         let lost = follower.recv().await;
         assert!(matches!(lost, Err(broadcast::error::RecvError::Lagged(3))), "{lost:?}");
         assert_eq!(follower.recv().await.unwrap().decided.bytes_sent, 3);

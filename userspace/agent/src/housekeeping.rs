@@ -64,10 +64,11 @@ fn once(agent: &Agent, pins: &Pins, is_walk: bool) -> bool {
     }
     if is_walk {
         // A walk over every connection; one that was denied between two reloads is ended here.
-        match agent.datapath().end_denied() {
+        agent.end_connections();
+        match agent.datapath().reconcile_loads() {
             Ok(0) => {}
-            Ok(ended) => tracing::info!(ended, "ended connections that policy does not allow"),
-            Err(error) => tracing::warn!(error = error.with_causes(), "cannot walk connections"),
+            Ok(corrected) => tracing::debug!(corrected, "corrected loads of endpoints"),
+            Err(error) => tracing::warn!(error = error.with_causes(), "cannot compare loads of endpoints"),
         }
     }
     pins.exist()

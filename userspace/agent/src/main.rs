@@ -14,9 +14,11 @@ mod check;
 mod cli;
 mod client;
 mod clock;
+mod compile;
 mod config;
 mod demo;
 mod detach;
+mod edge;
 mod enforce;
 mod events;
 mod explain;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Status(args) => show::status(&args),
         Command::Connections(args) => show::connections(&args),
         Command::Flows(args) => show::flows(&args),
+        Command::Edge(args) => edge::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Top(args) => top::run(args),
         Command::Detach(args) => detach::run(&args),

@@ -8,14 +8,17 @@ use prometheus_client::registry::Registry;
 use windrose_datapath::{Counting, Counts, DatapathError, MapFill, ProgramStatus};
 
 use crate::agent::Agent;
+use crate::edge::EdgeSample;
 use crate::snapshot::Snapshot;
 
 mod classic;
 mod costs;
+mod edge;
 mod edges;
 mod exposition;
 mod families;
 mod refusals;
+mod services;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +27,7 @@ use costs::{Costs, VerdictCosts};
 pub(crate) use edges::{Edge, Floor, Ports, Totals, collect};
 pub(crate) use exposition::Exposition;
 use refusals::Refusal;
+use services::Services;
 
 /// Everything of one scrape.
 #[derive(Debug)]
@@ -31,11 +35,13 @@ pub(crate) struct Sample {
     snapshot: Snapshot,
     edges: BTreeMap<Edge, Totals>,
     refusals: BTreeMap<Refusal, u64>,
+    services: Services,
     counts: Counts,
     maps: Vec<MapFill>,
     programs: Vec<ProgramStatus>,
     answers: [(&'static str, u64); 2],
     suppressed_answers: [(&'static str, u64); 3],
+    edge: Option<EdgeSample>,
     events: u64,
     follower_events_lost: u64,
     costs: Costs,
@@ -49,10 +55,17 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     let edges = datapath.edges()?;
     let (connections, flows) = (datapath.connections()?, datapath.flows()?);
     let refusals = datapath.refusals()?;
-    let (counts, maps, programs) =
+    let (totals, loads) = (datapath.service_totals()?, datapath.endpoint_loads()?);
+    let (counts, mut maps, mut programs) =
         (datapath.counts()?, datapath.map_fill(Counting::Known)?, datapath.programs()?);
+    let edge = agent.edge.as_ref().map(|edge| edge.sample()).transpose()?;
+    let mut map_memory = datapath.map_memory()?;
+    if let Some(edge) = &edge {
+        maps.extend_from_slice(&edge.maps);
+        programs.push(edge.program.clone());
+        map_memory.extend_from_slice(&edge.memory);
+    }
     let generation = datapath.generation();
-    let map_memory = datapath.map_memory()?;
     let measured = agent.config.profile.then(|| datapath.measured()).transpose()?;
     drop(datapath);
     let snapshot = Snapshot { generation, ..Snapshot::clone(&agent.snapshot()) };
@@ -62,6 +75,7 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     let costs = Costs { maps: map_memory, verdicts };
     Ok(Sample {
         refusals: refusals::collect(&snapshot.book, &refusals),
+        services: services::collect(&snapshot.book, &totals, &loads),
         snapshot,
         edges,
         counts,
@@ -69,6 +83,7 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
         programs,
         answers: agent.answers.sent(),
         suppressed_answers: agent.answers.suppressed(),
+        edge,
         events: agent.flow_log.seen(),
         follower_events_lost: agent.flow_log.lost(),
         costs,

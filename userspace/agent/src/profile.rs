@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::cli::ProfileArgs;
-use crate::client;
+use crate::client::{self, Method};
 use crate::output::{self, Paint};
 
 mod html;
@@ -40,7 +40,8 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
         fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let query = [("milliseconds", args.duration.as_millis().to_string())];
-    let report: Report = client::get_within(args.duration + MORE, args.admin, "/profile", &query)?;
+    let report: Report =
+        client::call_within(args.duration + MORE, args.admin, Method::POST, "/profile", &query)?;
     let paint = if args.out.is_some() { Paint::off() } else { Paint::for_stdout() };
     let text = match args.output {
         Output::Text => text::text(&report, paint),

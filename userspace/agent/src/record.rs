@@ -1,13 +1,16 @@
 //! Connections, flows and events as JSON shows them: every number by its name.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use windrose_datapath::abi::{
-    Address, ConnectionRow, Direction, DropReason, Event, EventKind, FlowKey, FlowRow, Origin, Verdict, codes,
+    Address, BalancedRow, ConnectionRow, Direction, DropReason, Event, EventKind, FlowKey, FlowRow, Origin,
+    Verdict, codes,
 };
 use windrose_policy::reference::protocol_name;
+use windrose_policy::tables::ServiceRef;
 
 use crate::book::{Book, RuleView};
 use crate::clock::Clock;
@@ -120,6 +123,45 @@ pub(crate) struct ConnectionView {
     pub(crate) min_rtt_seconds: f64,
     /// It is older than enforcement.
     pub(crate) found: bool,
+    /// The service that the workload asked for, and that has given it this destination.
+    pub(crate) service: Option<ServiceView>,
+}
+
+/// A service, as a process asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServiceView {
+    /// `namespace/name`.
+    pub(crate) name: String,
+    /// One of its addresses.
+    pub(crate) address: IpAddr,
+    /// One of its ports.
+    pub(crate) port: u16,
+}
+
+impl From<&ServiceRef> for ServiceView {
+    fn from(service: &ServiceRef) -> Self {
+        let ServiceRef { service, address, port, .. } = service;
+        let name = format!("{}/{}", service.namespace, service.name);
+        Self { name, address: *address, port: *port }
+    }
+}
+
+/// The services behind live sockets, by cookie.
+#[derive(Debug, Default)]
+pub(crate) struct Balanced(HashMap<u64, u32>);
+
+impl Balanced {
+    /// From what a walk has found.
+    pub(crate) fn new(rows: &[BalancedRow]) -> Self {
+        Self(rows.iter().map(|row| (row.cookie, row.service)).collect())
+    }
+
+    fn of(&self, cookie: u64, direction: u8, book: &Book) -> Option<ServiceView> {
+        if direction != Direction::Egress as u8 {
+            return None;
+        }
+        book.service(*self.0.get(&cookie)?).map(|service| ServiceView::from(&**service))
+    }
 }
 
 /// The numbers that every row and event has.
@@ -218,7 +260,12 @@ pub(crate) fn event(event: &Event, book: &Book, clock: &Clock) -> EventView {
 }
 
 /// A live TCP connection.
-pub(crate) fn connection(row: &ConnectionRow, book: &Book, clock: &Clock) -> ConnectionView {
+pub(crate) fn connection(
+    row: &ConnectionRow,
+    balanced: &Balanced,
+    book: &Book,
+    clock: &Clock,
+) -> ConnectionView {
     let decided = Raw {
         time: clock.text_of(row.start_ns),
         kind: "connection".to_owned(),
@@ -252,11 +299,18 @@ pub(crate) fn connection(row: &ConnectionRow, book: &Book, clock: &Clock) -> Con
         rtt_seconds: micros(row.srtt_us),
         min_rtt_seconds: micros(row.min_rtt_us),
         found: row.flags & ConnectionRow::FOUND != 0,
+        service: balanced.of(row.cookie, row.direction, book),
     }
 }
 
 /// A flow of a protocol without connections.
-pub(crate) fn flow(key: &FlowKey, row: &FlowRow, book: &Book, clock: &Clock) -> ConnectionView {
+pub(crate) fn flow(
+    key: &FlowKey,
+    row: &FlowRow,
+    balanced: &Balanced,
+    book: &Book,
+    clock: &Clock,
+) -> ConnectionView {
     let decided = Raw {
         time: clock.text_of(row.start_ns),
         kind: "flow".to_owned(),
@@ -290,6 +344,7 @@ pub(crate) fn flow(key: &FlowKey, row: &FlowRow, book: &Book, clock: &Clock) -> 
         rtt_seconds: 0.0,
         min_rtt_seconds: 0.0,
         found: u32::from(row.flags) & ConnectionRow::FOUND != 0,
+        service: balanced.of(row.cookie, row.direction, book),
     }
 }
 

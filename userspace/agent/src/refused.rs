@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use windrose_policy::fault::{Fault, Severity};
+use windrose_policy::place::Place;
 use windrose_policy::tables::CompileError;
+use windrose_policy::verify::Mismatch;
 
 /// What is wrong, each with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +95,18 @@ impl Refused {
     /// Of what the compiler says.
     pub(crate) fn compile(errors: &[CompileError]) -> Self {
         Self { what: "policy", faults: errors.iter().map(FaultView::from).collect() }
+    }
+
+    /// Of tables that do not say what the policy says.
+    pub(crate) fn mismatch(mismatch: &Mismatch) -> Self {
+        let Place { file, line, column } = &mismatch.place;
+        let fault = FaultView {
+            file: Some(file.to_string()),
+            line: *line,
+            column: *column,
+            ..FaultView::without_place(mismatch.to_string())
+        };
+        Self { what: "policy", faults: vec![fault] }
     }
 
     /// Of a configuration's faults.

@@ -18,6 +18,7 @@ use crate::agent::Agent;
 use crate::answers::Sender;
 use crate::cli::RunArgs;
 use crate::config::Config;
+use crate::edge::{Guard, Keeper};
 use crate::enforce::{Enforcer, Policy, Trigger, notify};
 use crate::events::Reader;
 use crate::housekeeping::{self, Ended};
@@ -47,18 +48,31 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let settings =
         Settings { audit_all: config.audit, answers: answers.is_some(), host_addresses: hosts::addresses()? };
     let mut policy = Policy::new(args.policy, settings);
-    let read = match policy.read() {
-        Err(refused) if !has_pins => return Err(refused.into()),
-        read => read,
-    };
+    // Without pins a fault ends the start before anything is loaded.
+    let early = if has_pins { None } else { Some(policy.read(0)?) };
 
     let mut datapath = Datapath::open(machine, pins.clone(), config.capacities.clone())
         .context("cannot open the data path; nothing is attached")?;
+    let read = if let Some(read) = early {
+        Ok(read)
+    } else {
+        match datapath.pinned_tables() {
+            Ok(pinned) => policy.take_over(&pinned),
+            Err(error) => tracing::warn!(error = error.with_causes(), "cannot read the pinned tables"),
+        }
+        policy.read(datapath.generation())
+    };
+    let edge = Guard::open(&pins, &config.capacities, &config.edge).inspect_err(|_| {
+        if !has_pins {
+            // They enforce nothing yet.
+            let _ = pins.remove();
+        }
+    })?;
     let (triggers, waiting) = sync_channel(TRIGGERS);
     datapath.set_flow_idle(config.flow_idle);
-    datapath.set_profiling(config.profile);
+    datapath.set_profiling(config.profile).context("cannot load programs that time verdicts")?;
     let ring = datapath.take_events().context("the ring buffer of events cannot be read")?;
-    let agent = Arc::new(Agent::new(datapath, config, triggers));
+    let agent = Arc::new(Agent::new(datapath, edge, config, triggers));
     let watch = {
         let agent = Arc::clone(&agent);
         Watch::start(policy.paths(), move || {
@@ -76,6 +90,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     if agent.config.statistics {
         agent.statistics.keep().context("cannot turn the kernel's run-time statistics on")?;
     }
+    let keeper = agent.edge.clone().map(Keeper::start).transpose()?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -102,10 +117,11 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     thread.join().map_err(|_| anyhow!("the enforcer has panicked"))?;
     let read = reader.stop();
     let answered = sender.map_or(Ok(()), Sender::join);
+    let kept = keeper.map_or(Ok(()), Keeper::stop);
     runtime.shutdown_timeout(GRACE);
     // Nobody is left to read it.
-    agent.datapath().set_profiling(false);
-    served.and(read).and(answered)
+    let untimed = agent.set_profiling(false).context("cannot end the timing of verdicts");
+    served.and(read).and(answered).and(kept).and(untimed)
 }
 
 fn configure(args: &RunArgs) -> Result<Config> {
@@ -199,6 +215,9 @@ impl Signals {
             tokio::select! {
                 _ = self.hangup.recv() => {
                     agent.trigger(Trigger::Signal);
+                    if let Some(edge) = &agent.edge {
+                        edge.read_lists();
+                    }
                 }
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,

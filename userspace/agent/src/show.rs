@@ -6,6 +6,7 @@ use serde::Deserialize;
 use crate::cli::{AskArgs, ConnectionsArgs, FilterArgs, FlowsArgs, Format, StatusArgs};
 use crate::client;
 use crate::clock::short;
+use crate::edge::EdgeView;
 use crate::output::{self, Paint, bytes, columns};
 use crate::record::{ConnectionView, EventView, decided_by};
 use crate::refused::count;
@@ -137,34 +138,68 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
             count(counts.rules, "rule"),
         ),
     ];
+    if counts.services != 0 {
+        lines.push(format!(
+            "{} with {}",
+            count(counts.services, "service"),
+            count(counts.endpoints, "endpoint")
+        ));
+    }
+    if let Some(verified) = &status.verified {
+        let extent = if verified.complete { "all" } else { "some of about" };
+        lines
+            .push(format!("verified on {} flows: {extent} {} classes", verified.witnesses, verified.classes));
+    }
     if let Some(reload) = &status.last_reload {
         let how = if reload.ok { "in force" } else { "refused" };
         lines.push(format!(
-            "last read {}: {how}; compiled in {} ms, written in {} ms, {} ended",
+            "last read {}: {how}; compiled in {} ms, verified in {} ms, written in {} ms, {} ended",
             reload.at,
             reload.compile_ms,
+            reload.verify_ms,
             reload.apply_ms,
             count(reload.ended_connections, "connection"),
         ));
         lines.extend(reload.faults.iter().map(|fault| format!("  {fault}")));
     }
+    lines.extend(status.edge.iter().flat_map(edge_lines));
     lines.push(format!("reloads {}, refused {}", status.reloads, status.reload_failures));
     lines.push(format!(
-        "dropped packets {}, lost events {} (followers {}), no room for {} edges, {} refusals, {} connections",
+        "dropped packets {}, lost events {} (followers {}), no room for {} edges, {} refusals, {} connections, \
+         {} loads",
         lost.dropped_packets,
         lost.events,
         lost.follower_events,
         lost.unnamed_edges,
         lost.unnamed_refusals,
-        lost.no_connection_row,
+        lost.no_connection_row + lost.no_balanced_row,
+        lost.uncounted_loads,
     ));
+    let unused = status.kernel.unused.iter();
+    lines.extend(unused.map(|unused| format!("not used: {}: {}", unused.feature, unused.why)));
     lines
+}
+
+fn edge_lines(edge: &EdgeView) -> Vec<String> {
+    let interfaces = edge.interfaces.iter().map(|interface| {
+        let mode = interface.mode.as_deref().unwrap_or("not attached");
+        format!("edge {}: {mode}: {}", interface.interface, interface.why)
+    });
+    let lists = edge.lists.iter().map(|list| {
+        let entries = list.entries.map_or("entries of an earlier agent".to_owned(), |n| {
+            if n == 1 { "1 entry".to_owned() } else { format!("{n} entries") }
+        });
+        let state = if list.faults.is_empty() { "in force" } else { "in force; what is on disk is refused" };
+        format!("deny list {}: {entries} {state}", list.list)
+    });
+    interfaces.chain(lists).collect()
 }
 
 fn connections_text(views: &[ConnectionView], paint: Paint) -> String {
     let heads = [
         "SOURCE",
         "DESTINATION",
+        "SERVICE",
         "PROTOCOL",
         "SEEN FROM",
         "STATE",
@@ -182,6 +217,9 @@ fn connections_text(views: &[ConnectionView], paint: Paint) -> String {
             vec![
                 decided.source.name_and_port(),
                 decided.destination.name_and_port(),
+                view.service
+                    .as_ref()
+                    .map_or("-".to_owned(), |service| format!("{}:{}", service.name, service.port)),
                 decided.protocol.clone(),
                 decided.direction.clone(),
                 view.state.clone(),

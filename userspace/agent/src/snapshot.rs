@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use windrose_policy::model::Model;
 
 use crate::book::Book;
+use crate::compile::VerifiedView;
 use crate::refused::FaultView;
 
 /// The policy in force and how it came to be.
@@ -31,8 +32,12 @@ pub(crate) struct Snapshot {
     pub(crate) reloads: u64,
     /// Times that it was refused.
     pub(crate) reload_failures: u64,
+    /// How much of the tables in force was verified when they were compiled.
+    pub(crate) verified: Option<VerifiedView>,
     /// How long the last policy in force took to read and compile.
     pub(crate) compile: Duration,
+    /// How long its tables took to verify.
+    pub(crate) verify: Duration,
     /// How long it took to write to the kernel.
     pub(crate) apply: Duration,
 }
@@ -48,6 +53,10 @@ pub(crate) struct Counts {
     pub(crate) rules: usize,
     /// Namespaces, described or used.
     pub(crate) namespaces: usize,
+    /// Services with addresses.
+    pub(crate) services: usize,
+    /// Endpoints of their ports, draining ones too.
+    pub(crate) endpoints: usize,
 }
 
 impl Counts {
@@ -63,6 +72,13 @@ impl Counts {
             policies: model.network_policies.len() + model.cluster_policies.len(),
             rules: network.chain(cluster).sum(),
             namespaces: model.namespaces.len(),
+            services: model.services.len(),
+            endpoints: model
+                .services
+                .values()
+                .flat_map(|service| &service.ports)
+                .map(|port| port.endpoints.len())
+                .sum(),
         }
     }
 }
@@ -78,6 +94,8 @@ pub(crate) struct Reload {
     pub(crate) faults: Vec<FaultView>,
     /// Milliseconds to read and compile.
     pub(crate) compile_ms: u64,
+    /// Milliseconds to verify the tables.
+    pub(crate) verify_ms: u64,
     /// Milliseconds to write it to the kernel; 0 if it was not.
     pub(crate) apply_ms: u64,
     /// Live connections that were ended because it no longer allows them.

@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 use windrose_datapath::{Counting, DatapathError, abi};
 
 use crate::agent::Agent;
+use crate::compile::VerifiedView;
+use crate::edge::EdgeView;
 use crate::snapshot::{Counts, Reload};
 
 /// What the data path needs of the kernel, and has when it is open: it refuses to load without.
 const FEATURES: &[&str] = &[
     "bpf timers",
     "btf",
-    "cgroup connect and sendmsg hooks",
+    "cgroup connect, sendmsg, recvmsg and getpeername hooks",
     "cgroup packet hooks",
     "cgroup tracepoints",
     "link update",
@@ -20,6 +22,12 @@ const FEATURES: &[&str] = &[
     "sock_destroy of inet_diag",
     "tcp iterator",
 ];
+
+/// What could be faster and is not used, on any kernel so far, each with the reason.
+const UNUSED: &[(&str, &str)] = &[(
+    "local redirect (sk_msg)",
+    "programs can tell: splice(2) does not find redirected bytes, a blocked recv(2) ends with EAGAIN (ADR 10)",
+)];
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +61,10 @@ pub(crate) struct Status {
     pub(crate) programs: Vec<ProgramView>,
     /// The running kernel and what is used of it.
     pub(crate) kernel: Kernel,
+    /// The edge; absent where none is configured.
+    pub(crate) edge: Option<EdgeView>,
+    /// How much of the tables in force was verified.
+    pub(crate) verified: Option<VerifiedView>,
     /// The last time that policy was read.
     pub(crate) last_reload: Option<Reload>,
     /// Times that policy was put in force.
@@ -88,6 +100,14 @@ pub(crate) struct ProgramView {
 pub(crate) struct Kernel {
     pub(crate) release: String,
     pub(crate) features: Vec<String>,
+    pub(crate) unused: Vec<Unused>,
+}
+
+/// What is not used of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unused {
+    pub(crate) feature: String,
+    pub(crate) why: String,
 }
 
 /// What found no room.
@@ -103,8 +123,20 @@ pub(crate) struct Lost {
     pub(crate) unnamed_edges: u64,
     /// Connections whose row could not be allocated.
     pub(crate) no_connection_row: u64,
+    /// Connections to services that were refused because their row could not be allocated.
+    pub(crate) no_balanced_row: u64,
+    /// Loads of endpoints and totals of services that found no room.
+    pub(crate) uncounted_loads: u64,
     /// Packets dropped: not lost, but refused.
     pub(crate) dropped_packets: u64,
+}
+
+/// What is not used of any kernel.
+pub(crate) fn unused() -> Vec<Unused> {
+    UNUSED
+        .iter()
+        .map(|(feature, why)| Unused { feature: (*feature).to_owned(), why: (*why).to_owned() })
+        .collect()
 }
 
 /// Asks the kernel; blocks for some milliseconds.
@@ -112,8 +144,14 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
     let snapshot = agent.snapshot();
     let datapath = agent.datapath();
     let counts = datapath.counts()?;
-    let maps = datapath.map_fill(Counting::Keys)?.into_iter();
-    let programs = datapath.programs()?.into_iter();
+    let edge = agent.edge.as_ref().map(|edge| edge.sample()).transpose()?;
+    let (mut maps, mut programs) = (datapath.map_fill(Counting::Keys)?, datapath.programs()?);
+    let edge = edge.map(|edge| {
+        maps.extend(edge.maps);
+        programs.push(edge.program);
+        edge.view
+    });
+    let (maps, programs) = (maps.into_iter(), programs.into_iter());
     Ok(Status {
         generation: datapath.generation(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -144,7 +182,10 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
                 .trim()
                 .to_owned(),
             features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
+            unused: unused(),
         },
+        edge,
+        verified: snapshot.verified,
         last_reload: snapshot.last_reload.clone(),
         reloads: snapshot.reloads,
         reload_failures: snapshot.reload_failures,
@@ -154,6 +195,8 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
             unnamed_refusals: counts.unnamed_refusals,
             unnamed_edges: counts.unnamed_edges,
             no_connection_row: counts.no_connection_row,
+            no_balanced_row: counts.no_balanced_row,
+            uncounted_loads: counts.uncounted_loads,
             dropped_packets: counts.dropped_packets,
         },
     })

@@ -17,6 +17,7 @@ mod gather;
 mod model;
 mod rates;
 mod sample;
+mod services;
 mod table;
 mod terminal;
 
@@ -40,6 +41,8 @@ pub(crate) enum View {
     Drops,
     /// What programs cost
     Programs,
+    /// Services and their endpoints: connections, refusals
+    Services,
 }
 
 /// What the view waits for.

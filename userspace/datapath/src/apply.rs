@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use windrose_abi::identity::{CGROUP_PATH_BYTES, GROUPS_PER_ROW};
 use windrose_abi::rules::SETS_PER_ROW;
+use windrose_abi::services::ENDPOINTS_PER_ROW;
 use windrose_abi::{
-    AddressRow, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortRow,
-    PrefixKey, PrefixRow, PrefixSlot, RuleRow, RuleSetRow, WorkloadRow, slot,
+    AddressRow, CgroupPath, CgroupRow, EndpointRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow,
+    PortRow, PrefixKey, PrefixRow, PrefixSlot, RuleRow, RuleSetRow, ServiceRow, TableKey, TableRow,
+    WorkloadRow, slot,
 };
-use windrose_policy::tables::{Change, Changes, Tables};
+use windrose_policy::tables::{Change, Changes, Tables, peer_list_row, policy_set_row};
 
 use crate::datapath::Datapath;
 use crate::error::{DatapathError, Overflow};
@@ -50,6 +52,8 @@ slotted! {
     RuleSetRow, windrose_abi::RuleSetSlot, slots;
     RuleRow, windrose_abi::RuleSlot, slots;
     PortRow, windrose_abi::PortSlot, slots;
+    ServiceRow, windrose_abi::ServiceSlot, slots;
+    EndpointRow, windrose_abi::EndpointSlot, slots;
     CgroupRow, u32, workloads;
 }
 
@@ -62,10 +66,12 @@ struct Need {
     gone: usize,
 }
 
-fn needs(changes: &Changes, tables: &Tables) -> [Need; 10] {
+fn needs(changes: &Changes, tables: &Tables) -> [Need; 13] {
     fn gone<K, V>(changes: &[Change<K, V>]) -> usize {
         changes.iter().filter(|(_, _, after)| after.is_none()).count()
     }
+    let gone_tables = changes.balance_tables.iter().filter(|(_, _, after)| after.is_none());
+    let gone_tables = gone_tables.filter_map(|(_, before, _)| before.as_ref()).map(table_rows).sum();
     let rows = |lists: &HashMap<u32, Arc<[u32]>>, per_row: usize| {
         lists.len() + lists.values().map(|list| list.len().saturating_sub(1) / per_row).sum::<usize>()
     };
@@ -80,6 +86,9 @@ fn needs(changes: &Changes, tables: &Tables) -> [Need; 10] {
         ("RULE_SETS", tables.rule_sets.len(), gone(&changes.rule_sets)),
         ("RULES", tables.rules.len(), gone(&changes.rules)),
         ("PORT_NAMES", tables.port_names.len(), gone(&changes.port_names)),
+        ("SERVICES", tables.services.len(), gone(&changes.services)),
+        ("ENDPOINTS", tables.endpoints.len(), gone(&changes.endpoints)),
+        ("BALANCE_TABLES", tables.balance_tables.values().map(table_rows).sum(), gone_tables),
     ]
     .map(|(map, rows, gone)| Need { map, rows, gone })
 }
@@ -130,6 +139,25 @@ impl Datapath {
         self.rows = needs.iter().map(|need| (need.map, need.rows)).collect();
     }
 
+    /// Writes the balance tables that come.
+    fn write_tables(&self, changes: &Changes) -> Result<(), DatapathError> {
+        for (table, before, after) in &changes.balance_tables {
+            let Some(entries) = after else { continue };
+            if before.as_ref() == Some(entries) {
+                continue;
+            }
+            let (mut keys, mut rows) = (Vec::new(), Vec::new());
+            for (row, chunk) in (0..).zip(entries.chunks(ENDPOINTS_PER_ROW)) {
+                let mut endpoints = [0; ENDPOINTS_PER_ROW];
+                endpoints[..chunk.len()].copy_from_slice(chunk);
+                keys.push(TableKey { table: *table, row });
+                rows.push(TableRow { endpoints });
+            }
+            self.maps.balance_tables.put_all(&keys, &rows)?;
+        }
+        Ok(())
+    }
+
     /// Step 1: everything that the new generation reads, where the old one does not look.
     fn write(&self, changes: &Changes, new: u64) -> Result<(), DatapathError> {
         let maps = &self.maps;
@@ -143,6 +171,9 @@ impl Datapath {
                 put_policy_set(&maps.policy_sets, *set, rule_sets)?;
             }
         }
+        self.write_tables(changes)?;
+        stage(&maps.endpoints, &changes.endpoints, new)?;
+        stage(&maps.services, &changes.services, new)?;
         stage(&maps.rules, &changes.rules, new)?;
         stage(&maps.rule_sets, &changes.rule_sets, new)?;
         stage(&maps.port_names, &changes.port_names, new)?;
@@ -166,6 +197,16 @@ impl Datapath {
     /// what is gone is removed.
     fn sweep(&self, changes: &Changes) -> Result<(), DatapathError> {
         let maps = &self.maps;
+        settle(&maps.services, &changes.services)?;
+        settle(&maps.endpoints, &changes.endpoints)?;
+        self.forget_loads(changes)?;
+        for (table, before, after) in &changes.balance_tables {
+            if let (Some(entries), None) = (before, after) {
+                for row in 0..rows_of(entries.len(), ENDPOINTS_PER_ROW) {
+                    maps.balance_tables.delete(&TableKey { table: *table, row })?;
+                }
+            }
+        }
         settle(&maps.rules, &changes.rules)?;
         settle(&maps.rule_sets, &changes.rule_sets)?;
         settle(&maps.port_names, &changes.port_names)?;
@@ -185,6 +226,28 @@ impl Datapath {
                 for row in 0..rows_of(rule_sets.len(), SETS_PER_ROW) {
                     maps.policy_sets.delete(&PolicySetKey { set: *set, row })?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes counters of services that are gone. Loads of endpoints stay while there are
+    /// connections to them: see [`Datapath::reconcile_loads`].
+    fn forget_loads(&self, changes: &Changes) -> Result<(), DatapathError> {
+        for (_, before, after) in &changes.services {
+            let number = |slot: &Option<windrose_abi::ServiceSlot>| slot.map(|slot| slot.service);
+            if let Some(service) = number(before)
+                && number(after) != Some(service)
+            {
+                self.maps.service_totals.delete(&service)?;
+            }
+        }
+        for (endpoint, _, after) in &changes.endpoints {
+            if after.is_none()
+                && let Some(load) = self.maps.endpoint_loads.get(endpoint)?
+                && load.live <= 0
+            {
+                self.maps.endpoint_loads.delete(endpoint)?;
             }
         }
         Ok(())
@@ -279,6 +342,11 @@ where
     table.put_all(&keys, &rows)
 }
 
+/// Rows of a balance table.
+fn table_rows(entries: &Arc<[u32]>) -> usize {
+    entries.len().div_ceil(ENDPOINTS_PER_ROW)
+}
+
 fn rows_of(entries: usize, per_row: usize) -> u32 {
     u32::try_from(entries.div_ceil(per_row)).unwrap_or(u32::MAX)
 }
@@ -289,15 +357,10 @@ fn put_peer_list(
     groups: &[u32],
 ) -> Result<(), DatapathError> {
     // The first row is written last: a list that can be found is whole.
-    for (n, chunk) in groups.chunks(GROUPS_PER_ROW).enumerate().rev() {
-        let more = (n + 1) * GROUPS_PER_ROW < groups.len();
-        let mut row = PeerListRow {
-            count: rows_of(chunk.len(), 1),
-            more: u32::from(more),
-            groups: [0; GROUPS_PER_ROW],
-        };
-        row.groups[..chunk.len()].copy_from_slice(chunk);
-        table.put(&PeerListKey { list, row: rows_of(n, 1) }, &row)?;
+    for row in (0..rows_of(groups.len(), GROUPS_PER_ROW)).rev() {
+        if let Some(value) = peer_list_row(groups, row) {
+            table.put(&PeerListKey { list, row }, &value)?;
+        }
     }
     Ok(())
 }
@@ -307,15 +370,10 @@ fn put_policy_set(
     set: u32,
     rule_sets: &[u32],
 ) -> Result<(), DatapathError> {
-    for (n, chunk) in rule_sets.chunks(SETS_PER_ROW).enumerate().rev() {
-        let more = (n + 1) * SETS_PER_ROW < rule_sets.len();
-        let mut row = PolicySetRow {
-            count: rows_of(chunk.len(), 1),
-            more: u32::from(more),
-            rule_sets: [0; SETS_PER_ROW],
-        };
-        row.rule_sets[..chunk.len()].copy_from_slice(chunk);
-        table.put(&PolicySetKey { set, row: rows_of(n, 1) }, &row)?;
+    for row in (0..rows_of(rule_sets.len(), SETS_PER_ROW)).rev() {
+        if let Some(value) = policy_set_row(rule_sets, row) {
+            table.put(&PolicySetKey { set, row }, &value)?;
+        }
     }
     Ok(())
 }

@@ -14,11 +14,7 @@ const PAGE: usize = 4096;
 
 /// The one entry of `CONTROL`.
 #[derive(Debug)]
-pub(crate) struct ControlWord {
-    mapped: NonNull<Control>,
-    /// Bits of [`ControlSlot::RUNTIME`] that are set in every slot.
-    runtime: u32,
-}
+pub(crate) struct ControlWord(NonNull<Control>);
 
 // SAFETY: the mapping is shared memory that belongs to this value; it is written through `&mut`.
 unsafe impl Send for ControlWord {}
@@ -37,18 +33,13 @@ impl ControlWord {
             )
         };
         let mapped = if address == libc::MAP_FAILED { None } else { NonNull::new(address.cast()) };
-        let mapped =
-            mapped.ok_or_else(|| DatapathError::call("mapping map CONTROL")(io::Error::last_os_error()))?;
-        let mut control = Self { mapped, runtime: 0 };
-        // An agent that was killed may have left some set.
-        control.set_runtime(0);
-        Ok(control)
+        mapped.map(Self).ok_or_else(|| DatapathError::call("mapping map CONTROL")(io::Error::last_os_error()))
     }
 
     fn field<T>(&self, offset: usize) -> *mut T {
         // SAFETY: the callers pass offsets of fields of `Control`, so that the result stays in the
         // mapping.
-        unsafe { self.mapped.as_ptr().byte_add(offset) }.cast()
+        unsafe { self.0.as_ptr().byte_add(offset) }.cast()
     }
 
     fn slot_field(&self, generation: u64) -> *mut ControlSlot {
@@ -65,30 +56,16 @@ impl ControlWord {
         self.word().load(Ordering::Acquire)
     }
 
-    /// The settings that a generation reads, as policy has made them.
+    /// The settings that a generation reads.
     pub(crate) fn slot(&self, generation: u64) -> ControlSlot {
         // SAFETY: in bounds of the mapping; only this process writes it.
-        let settings = unsafe { self.slot_field(generation).read_volatile() };
-        ControlSlot { flags: settings.flags & !ControlSlot::RUNTIME, ..settings }
+        unsafe { self.slot_field(generation).read_volatile() }
     }
 
     /// Writes the settings of a generation that nobody reads.
     pub(crate) fn write_slot(&mut self, generation: u64, settings: ControlSlot) {
-        let flags = settings.flags & !ControlSlot::RUNTIME | self.runtime;
         // SAFETY: as above.
-        unsafe { self.slot_field(generation).write_volatile(ControlSlot { flags, ..settings }) }
-    }
-
-    /// Sets the bits of [`ControlSlot::RUNTIME`], from now on and whatever policy comes.
-    pub(crate) fn set_runtime(&mut self, runtime: u32) {
-        self.runtime = runtime & ControlSlot::RUNTIME;
-        for generation in [0, 1] {
-            let flags = self.slot(generation).flags | self.runtime;
-            let at = offset_of!(Control, slots) + slot(generation) * size_of::<ControlSlot>();
-            let field = self.field::<u32>(at + offset_of!(ControlSlot, flags));
-            // SAFETY: as above; programs read the aligned word whole.
-            unsafe { field.write_volatile(flags) }
-        }
+        unsafe { self.slot_field(generation).write_volatile(settings) }
     }
 
     /// Sets for how long a flow may be idle.
@@ -106,6 +83,6 @@ impl ControlWord {
 impl Drop for ControlWord {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours and nothing borrows from it any more.
-        unsafe { libc::munmap(self.mapped.as_ptr().cast(), PAGE) };
+        unsafe { libc::munmap(self.0.as_ptr().cast(), PAGE) };
     }
 }

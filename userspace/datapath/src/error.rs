@@ -67,6 +67,27 @@ pub enum DatapathError {
         /// The version of this agent.
         ours: u32,
     },
+    /// The allow list of the edge has all of what is to be denied.
+    #[error("{prefix} is in `edge.allow` of the configuration: nothing in it is denied")]
+    Allowed {
+        /// What was to be denied.
+        prefix: String,
+    },
+    /// A map has no room for one entry more.
+    #[error("{map} has no room beyond its {capacity} entries; remove some, or raise its capacity")]
+    NoRoom {
+        /// Which.
+        map: &'static str,
+        /// Entries it has room for.
+        capacity: usize,
+    },
+    /// Deny lists do not fit the maps.
+    #[error("the deny lists do not fit: {}; raise the capacity in the configuration, detach and start again",
+        overflows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    ListsDoNotFit {
+        /// Every map that is too small.
+        overflows: Vec<Overflow>,
+    },
     /// A policy does not fit the maps.
     #[error("the policy does not fit: {}; raise the capacity in the configuration, detach and start again",
         overflows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use aya::Ebpf;
+use aya::maps::Map;
 use windrose_abi::{
-    Address, AddressRow, CgroupPath, CgroupRow, EdgeKey, EdgeRow, FlowKey, FlowRow, OriginKey, OriginRow,
-    PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey, PortRow, PrefixKey, PrefixRow, RefusalKey,
-    RuleKey, RuleRow, RuleSetRow, WorkloadRow,
+    Address, AddressRow, AffinityKey, AffinityRow, CgroupPath, CgroupRow, EdgeKey, EdgeRow, EndpointLoad,
+    EndpointRow, FlowKey, FlowRow, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey,
+    PolicySetRow, PortKey, PortRow, PrefixKey, PrefixRow, RefusalKey, RuleKey, RuleRow, RuleSetRow,
+    ServiceKey, ServiceRow, ServiceTotals, TableKey, TableRow, WorkloadRow,
 };
 
 use crate::error::DatapathError;
@@ -31,10 +34,20 @@ impl Default for Capacities {
             ("RULE_SETS", 65_536),
             ("RULES", 1_048_576),
             ("PORT_NAMES", 65_536),
+            ("SERVICES", 65_536),
+            ("ENDPOINTS", 262_144),
+            ("BALANCE_TABLES", 262_144),
+            ("ENDPOINT_LOADS", 262_144),
+            ("SERVICE_TOTALS", 65_536),
+            ("AFFINITIES", 65_536),
             ("FLOWS", 65_536),
             ("ORIGINS", 65_536),
             ("REFUSALS", 65_536),
             ("EDGES", 16_384),
+            ("DENY_HOSTS", 1_048_576),
+            ("DENY_PREFIXES", 262_144),
+            ("DENY_NOTES", 65_536),
+            ("BUCKETS", 262_144),
         ]))
     }
 }
@@ -59,6 +72,11 @@ impl Capacities {
                 self.0.keys().map(|name| name.to_lowercase()).collect::<Vec<_>>().join(", ")
             )),
         }
+    }
+
+    /// The room that an adopted map has.
+    pub(crate) fn adopt(&mut self, map: &'static str, entries: u32) {
+        self.0.insert(map, entries);
     }
 
     /// Every map and its room.
@@ -90,6 +108,21 @@ impl<K: Copy + Default, V: Copy + Default> Table<K, V> {
         Ok(Self { name, fd, types: PhantomData })
     }
 
+    /// A map of a loaded object, pinned or not.
+    pub(crate) fn of(ebpf: &Ebpf, name: &'static str) -> Result<Self, DatapathError> {
+        let (Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data)) =
+            ebpf.map(name).ok_or(DatapathError::Object { what: "map", name })?
+        else {
+            return Err(DatapathError::Object { what: "map of the expected type", name });
+        };
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        Ok(Self {
+            name,
+            fd: fd.map_err(DatapathError::call(format!("opening map {name}")))?,
+            types: PhantomData,
+        })
+    }
+
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -118,12 +151,21 @@ impl<K: Copy + Default, V: Copy + Default> Table<K, V> {
         sys::map_delete(self.fd(), key).map_err(self.failed("deleting from"))
     }
 
+    pub(crate) fn delete_all(&self, keys: &[K]) -> Result<(), DatapathError> {
+        sys::batch::delete(self.fd(), keys).map_err(self.failed("deleting from"))
+    }
+
+    /// Calls `each` with every entry, thousands with one system call.
+    pub(crate) fn for_each(&self, each: impl FnMut(K, V)) -> Result<(), DatapathError> {
+        sys::batch::for_each(self.fd(), K::default(), V::default(), each).map_err(self.failed("reading"))
+    }
+
     pub(crate) fn entries(&self) -> Result<Vec<(K, V)>, DatapathError> {
         sys::map_entries(self.fd(), K::default(), V::default()).map_err(self.failed("reading"))
     }
 
     /// How many entries it has room for.
-    fn room(&self) -> Result<(&'static str, u32), DatapathError> {
+    pub(crate) fn room(&self) -> Result<(&'static str, u32), DatapathError> {
         Ok((self.name, sys::map_info(self.fd()).map_err(self.failed("asking about"))?.room))
     }
 
@@ -162,6 +204,12 @@ pub(crate) struct Maps {
     pub(crate) rule_sets: Table<u32, RuleSetRow>,
     pub(crate) rules: Table<RuleKey, RuleRow>,
     pub(crate) port_names: Table<PortKey, PortRow>,
+    pub(crate) services: Table<ServiceKey, ServiceRow>,
+    pub(crate) endpoints: Table<u32, EndpointRow>,
+    pub(crate) balance_tables: Table<TableKey, TableRow>,
+    pub(crate) endpoint_loads: Table<u32, EndpointLoad>,
+    pub(crate) service_totals: Table<u32, ServiceTotals>,
+    pub(crate) affinities: Table<AffinityKey, AffinityRow>,
     pub(crate) flows: Table<FlowKey, FlowRow>,
     pub(crate) origins: Table<OriginKey, OriginRow>,
     pub(crate) refusals: Table<RefusalKey, u64>,
@@ -182,6 +230,12 @@ impl Maps {
             rule_sets: Table::open(pins, "RULE_SETS")?,
             rules: Table::open(pins, "RULES")?,
             port_names: Table::open(pins, "PORT_NAMES")?,
+            services: Table::open(pins, "SERVICES")?,
+            endpoints: Table::open(pins, "ENDPOINTS")?,
+            balance_tables: Table::open(pins, "BALANCE_TABLES")?,
+            endpoint_loads: Table::open(pins, "ENDPOINT_LOADS")?,
+            service_totals: Table::open(pins, "SERVICE_TOTALS")?,
+            affinities: Table::open(pins, "AFFINITIES")?,
             flows: Table::open(pins, "FLOWS")?,
             origins: Table::open(pins, "ORIGINS")?,
             refusals: Table::open(pins, "REFUSALS")?,
@@ -203,6 +257,12 @@ impl Maps {
             self.rule_sets.room()?,
             self.rules.room()?,
             self.port_names.room()?,
+            self.services.room()?,
+            self.endpoints.room()?,
+            self.balance_tables.room()?,
+            self.endpoint_loads.room()?,
+            self.service_totals.room()?,
+            self.affinities.room()?,
             self.flows.room()?,
             self.origins.room()?,
             self.refusals.room()?,

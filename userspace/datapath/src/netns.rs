@@ -7,13 +7,50 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use windrose_abi::ConnectionRow;
+use windrose_abi::{Address, BalancedRow, ConnectionRow, codes::protocol};
 
 use crate::error::DatapathError;
 
 const SOCK_DESTROY: u16 = 21;
 /// Attribute of the request that carries a protocol above 255; unused here.
 const DIAG_REQUEST_BYTES: usize = 16 + 56;
+
+/// A socket that is to be ended, as the kernel finds it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending {
+    protocol: u8,
+    local: Address,
+    local_port: u16,
+    peer: Address,
+    peer_port: u16,
+    cookie: u64,
+}
+
+impl From<&ConnectionRow> for Ending {
+    fn from(row: &ConnectionRow) -> Self {
+        Self {
+            protocol: protocol::TCP,
+            local: row.local,
+            local_port: row.local_port,
+            peer: row.peer,
+            peer_port: row.peer_port,
+            cookie: row.cookie,
+        }
+    }
+}
+
+impl From<&BalancedRow> for Ending {
+    fn from(row: &BalancedRow) -> Self {
+        Self {
+            protocol: row.protocol,
+            local: row.local,
+            local_port: row.local_port,
+            peer: row.endpoint_address,
+            peer_port: row.endpoint_port,
+            cookie: row.cookie,
+        }
+    }
+}
 
 /// Every network namespace that a process or a bind mount below /run/netns holds, once each.
 fn namespaces() -> Vec<PathBuf> {
@@ -84,7 +121,7 @@ pub(crate) fn enter(path: &Path) -> io::Result<u64> {
     netns_cookie()
 }
 
-fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+pub(crate) fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
     let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
     if fd < 0 {
@@ -92,6 +129,11 @@ fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::
     }
     // SAFETY: the kernel has just given us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The cookie of this process' network namespace.
+pub(crate) fn own_cookie() -> Result<u64, DatapathError> {
+    netns_cookie().map_err(DatapathError::call("asking for the network namespace's cookie"))
 }
 
 /// The cookie of this thread's network namespace.
@@ -115,7 +157,7 @@ fn netns_cookie() -> io::Result<u64> {
 
 /// Ends connections, each in its network namespace. Says how many were ended; one that has ended
 /// by itself is not counted.
-pub(crate) fn end_connections(by_netns: &HashMap<u64, Vec<ConnectionRow>>) -> Result<usize, DatapathError> {
+pub(crate) fn end_connections(by_netns: &HashMap<u64, Vec<Ending>>) -> Result<usize, DatapathError> {
     let mut left = by_netns.len();
     let ended = in_each(|cookie| {
         let Some(rows) = by_netns.get(&cookie) else { return Ok((true, 0)) };
@@ -131,7 +173,7 @@ pub(crate) fn end_connections(by_netns: &HashMap<u64, Vec<ConnectionRow>>) -> Re
 }
 
 /// Asks the kernel to abort one socket. False: it is gone already.
-fn destroy(diag: &OwnedFd, row: &ConnectionRow) -> io::Result<bool> {
+fn destroy(diag: &OwnedFd, row: &Ending) -> io::Result<bool> {
     let request = destroy_request(row);
     // SAFETY: the buffer outlives the call and has the length said.
     let sent = unsafe { libc::send(diag.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
@@ -155,7 +197,7 @@ fn destroy(diag: &OwnedFd, row: &ConnectionRow) -> io::Result<bool> {
 
 /// `struct nlmsghdr` and `struct inet_diag_req_v2` for one socket, named by addresses, ports and
 /// cookie.
-fn destroy_request(row: &ConnectionRow) -> [u8; DIAG_REQUEST_BYTES] {
+fn destroy_request(row: &Ending) -> [u8; DIAG_REQUEST_BYTES] {
     const NLM_F_REQUEST: u16 = 1;
     const NLM_F_ACK: u16 = 4;
     let mut m = [0_u8; DIAG_REQUEST_BYTES];
@@ -166,7 +208,7 @@ fn destroy_request(row: &ConnectionRow) -> [u8; DIAG_REQUEST_BYTES] {
     // The kernel looks a v4-mapped pair up among v4 sockets, whatever the family of the socket
     // (`inet_diag_find_one_icsk` in net/ipv4/inet_diag.c), so v4 is asked for as v4.
     m[16] = if is_v4 { 2 } else { 10 };
-    m[17] = 6; // TCP
+    m[17] = row.protocol;
     m[20..24].copy_from_slice(&u32::MAX.to_ne_bytes()); // every state
     m[24..26].copy_from_slice(&row.local_port.to_be_bytes());
     m[26..28].copy_from_slice(&row.peer_port.to_be_bytes());

@@ -47,6 +47,8 @@ impl Datapath {
         read!(prefixes, prefixes, |slot: &PrefixSlot| slot.identity != 0);
         read!(rule_sets, rule_sets, |slot: &windrose_abi::RuleSetSlot| slot.flags != 0);
         read!(rules, rules, |slot: &windrose_abi::RuleSlot| slot.action != 0);
+        read!(services, services, |slot: &windrose_abi::ServiceSlot| slot.service != 0);
+        read!(endpoints, endpoints, |slot: &windrose_abi::EndpointSlot| slot.state != 0);
         read!(port_names, port_names, |slot: &windrose_abi::PortSlot| slot.names[0] != 0);
 
         for (path, row) in maps.cgroup_paths.entries()? {
@@ -75,6 +77,10 @@ impl Datapath {
                 .into_iter()
                 .map(|(key, row)| (key.set, key.row, row.rule_sets[..row.count.min(16) as usize].to_vec())),
         );
+        tables.balance_tables = joined(maps.balance_tables.entries()?.into_iter().map(|(key, row)| {
+            let used = row.endpoints.iter().position(|endpoint| *endpoint == 0);
+            (key.table, key.row, row.endpoints[..used.unwrap_or(row.endpoints.len())].to_vec())
+        }));
         Ok(tables)
     }
 }
@@ -117,6 +123,9 @@ pub fn difference(before: &Tables, after: &Tables) -> Changes {
         rule_sets: changes(&before.rule_sets, &after.rule_sets),
         rules: changes(&before.rules, &after.rules),
         port_names: changes(&before.port_names, &after.port_names),
+        services: changes(&before.services, &after.services),
+        endpoints: changes(&before.endpoints, &after.endpoints),
+        balance_tables: changes(&before.balance_tables, &after.balance_tables),
     }
 }
 

@@ -34,6 +34,24 @@ impl Pins {
         self.folder.join("links").join(name)
     }
 
+    /// The pins of links whose names begin so.
+    pub(crate) fn links_named(&self, prefix: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.folder.join("links")).into_iter().flatten().flatten();
+        let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+        named.map(|entry| entry.path()).collect()
+    }
+
+    /// Removes the pin of a map, if there is one.
+    pub(crate) fn remove_map(&self, name: &str) -> Result<(), DatapathError> {
+        let path = self.map(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(DatapathError::file(path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether enforcement is in place.
     pub fn exist(&self) -> bool {
         self.folder.join("links").is_dir()

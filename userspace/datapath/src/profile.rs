@@ -6,10 +6,12 @@ use std::os::fd::AsFd as _;
 
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use windrose_abi::profile::{PROCESSORS, TIME_BUCKETS};
-use windrose_abi::{ControlSlot, LookUpTimes, Lookup, RuleTimes, RuleTimesKey, Times, VerdictTimes};
+use windrose_abi::{LookUpTimes, Lookup, RuleTimes, RuleTimesKey, Times, VerdictTimes};
 
-use crate::datapath::Datapath;
+use crate::datapath::{Datapath, Loaded};
 use crate::error::DatapathError;
+use crate::maps::Capacities;
+use crate::pins::Pins;
 use crate::sys;
 
 /// The section of the object that holds times of look-ups.
@@ -82,6 +84,42 @@ impl Sub for Spent {
     }
 }
 
+impl Default for Measured {
+    /// Nothing.
+    fn default() -> Self {
+        let none = |kind: Lookup| LookUps { kind, count: 0, sum_ns: 0 };
+        Self {
+            hits: Spent::default(),
+            misses: Spent::default(),
+            hit_times: [0; TIME_BUCKETS],
+            miss_times: [0; TIME_BUCKETS],
+            rules: Vec::new(),
+            unnamed: 0,
+            runs: 0,
+            sampled_runs: 0,
+            look_ups: Lookup::ALL.iter().copied().map(none).collect(),
+        }
+    }
+}
+
+/// What is needed to load programs that measure.
+#[derive(Debug)]
+pub struct Timer {
+    pins: Pins,
+    capacities: Capacities,
+}
+
+/// Programs that measure, attached nowhere.
+#[derive(Debug)]
+pub struct TimedPrograms(Loaded);
+
+impl Timer {
+    /// Loads them; blocks for as long as the verifier takes, a second or more.
+    pub fn load(self) -> Result<TimedPrograms, DatapathError> {
+        Loaded::new(&self.pins, &self.capacities, true).map(TimedPrograms)
+    }
+}
+
 impl Measured {
     /// What was measured since `before`, which was read from the same programs.
     #[must_use]
@@ -118,10 +156,32 @@ impl Measured {
 }
 
 impl Datapath {
-    /// Has the programs time their verdicts from now on, or no longer, whatever policy comes. A verdict
-    /// of a connection that is known costs nothing more: it is not made.
-    pub fn set_profiling(&mut self, is_on: bool) {
-        self.control.set_runtime(if is_on { ControlSlot::PROFILE } else { 0 });
+    /// What is needed to load the programs that measure; `None`: that was done before. For whoever does
+    /// not want to have the data path meanwhile.
+    pub fn timer(&self) -> Option<Timer> {
+        self.timed.is_none().then(|| Timer { pins: self.pins.clone(), capacities: self.capacities.clone() })
+    }
+
+    /// Keeps programs that measure for when they are needed.
+    pub fn keep_timed(&mut self, timed: TimedPrograms) {
+        self.timed.get_or_insert(timed.0);
+    }
+
+    /// Has verdicts timed from now on, or no longer, whatever policy comes: other programs take the
+    /// place of those that are attached, one after the other and none of them missing for a moment.
+    /// Blocks for as long as the verifier takes where they are not loaded yet. If it fails it is as
+    /// before.
+    pub fn set_profiling(&mut self, is_on: bool) -> Result<(), DatapathError> {
+        if is_on && let Some(timer) = self.timer() {
+            self.keep_timed(timer.load()?);
+        }
+        let switched = self.switch(is_on);
+        if switched.is_err() && is_on {
+            // Some may measure already. What is said is why that was not wanted of all.
+            self.is_timed = true;
+            let _ = self.switch(false);
+        }
+        switched
     }
 
     /// Waits until every program that was running at the call has ended.
@@ -131,7 +191,8 @@ impl Datapath {
 
     /// Forgets the times of rules, so that there is room for those to come.
     pub fn clear_rule_times(&mut self) -> Result<(), DatapathError> {
-        let map = self.ebpf.map_mut("RULE_TIMES").ok_or_else(|| missing("RULE_TIMES"))?;
+        let Some(timed) = &mut self.timed else { return Ok(()) };
+        let map = timed.ebpf.map_mut("RULE_TIMES").ok_or_else(|| missing("RULE_TIMES"))?;
         let mut rules = PerCpuHashMap::<_, RuleTimesKey, RuleTimes>::try_from(map).map_err(reading)?;
         let keys: Vec<RuleTimesKey> = rules.keys().collect::<Result<_, _>>().map_err(reading)?;
         for key in keys {
@@ -145,21 +206,13 @@ impl Datapath {
 
     /// What the programs have measured so far.
     pub fn measured(&self) -> Result<Measured, DatapathError> {
+        let mut measured = Measured::default();
+        let Some(programs) = &self.timed else { return Ok(measured) };
+        measured.look_ups = programs.look_ups()?;
         let verdicts: PerCpuArray<&MapData, VerdictTimes> =
-            self.map("VERDICT_TIMES")?.try_into().map_err(reading)?;
+            programs.map("VERDICT_TIMES")?.try_into().map_err(reading)?;
         let rules: PerCpuHashMap<&MapData, RuleTimesKey, RuleTimes> =
-            self.map("RULE_TIMES")?.try_into().map_err(reading)?;
-        let mut measured = Measured {
-            hits: Spent::default(),
-            misses: Spent::default(),
-            hit_times: [0; TIME_BUCKETS],
-            miss_times: [0; TIME_BUCKETS],
-            rules: Vec::new(),
-            unnamed: 0,
-            runs: 0,
-            sampled_runs: 0,
-            look_ups: self.look_ups()?,
-        };
+            programs.map("RULE_TIMES")?.try_into().map_err(reading)?;
         for times in verdicts.get(&0, 0).map_err(reading)?.iter() {
             measured.hits += &times.hits;
             measured.misses += &times.misses;
@@ -184,7 +237,9 @@ impl Datapath {
         }
         Ok(measured)
     }
+}
 
+impl Loaded {
     fn map(&self, name: &'static str) -> Result<&Map, DatapathError> {
         self.ebpf.map(name).ok_or_else(|| missing(name))
     }

@@ -60,9 +60,14 @@ pub(crate) const PROGRAMS: &[Spec] = &[
     Spec { name: "connect6", hook: Hook::Cgroup(11) },
     Spec { name: "sendmsg4", hook: Hook::Cgroup(14) },
     Spec { name: "sendmsg6", hook: Hook::Cgroup(15) },
+    Spec { name: "recvmsg4", hook: Hook::Cgroup(19) },
+    Spec { name: "recvmsg6", hook: Hook::Cgroup(20) },
+    Spec { name: "getpeername4", hook: Hook::Cgroup(29) },
+    Spec { name: "getpeername6", hook: Hook::Cgroup(30) },
     Spec { name: "packet_ingress", hook: Hook::Cgroup(0) },
     Spec { name: "packet_egress", hook: Hook::Cgroup(1) },
     Spec { name: "walk_connections", hook: Hook::Iterator("bpf_sk_storage_map") },
+    Spec { name: "walk_balanced", hook: Hook::Iterator("bpf_sk_storage_map") },
     Spec { name: "adopt_connections", hook: Hook::Iterator("tcp") },
 ];
 
@@ -151,6 +156,20 @@ pub(crate) fn attach(ebpf: &Ebpf, machine: &Machine, pins: &Pins) -> Result<(), 
     Ok(())
 }
 
+/// Puts programs behind the links that are pinned, and attaches nothing where there is none. Programs
+/// at raw tracepoints make no verdicts and stay.
+pub(crate) fn replace(ebpf: &Ebpf, pins: &Pins) -> Result<(), DatapathError> {
+    for spec in PROGRAMS.iter().filter(|spec| matches!(spec.hook, Hook::Cgroup(_))) {
+        let path = pins.link(spec.name);
+        if path.exists() {
+            let link = sys::open_pin(&path).map_err(DatapathError::file(&path))?;
+            sys::link_update(link.as_fd(), descriptor(ebpf, spec.name)?)
+                .map_err(DatapathError::call(format!("replacing program `{}`", spec.name)))?;
+        }
+    }
+    Ok(())
+}
+
 /// An iterator, ready to be started: over a map, or over what its program says.
 pub(crate) fn iterator(
     ebpf: &Ebpf,
@@ -163,21 +182,25 @@ pub(crate) fn iterator(
 
 /// Status of every program.
 pub(crate) fn status(ebpf: &Ebpf) -> Result<Vec<ProgramStatus>, DatapathError> {
-    PROGRAMS
-        .iter()
-        .map(|spec| {
-            let info = sys::program_info(descriptor(ebpf, spec.name)?)
-                .map_err(DatapathError::call(format!("reading program `{}`", spec.name)))?;
-            Ok(ProgramStatus {
-                name: spec.name,
-                hook: spec.hook.text(),
-                id: info.id(),
-                verified_instructions: info.verified_instructions(),
-                instructions: info.instructions(),
-                machine_code_bytes: info.machine_code_bytes(),
-                run_count: info.run_count(),
-                run_time_ns: info.run_time_ns(),
-            })
-        })
-        .collect()
+    PROGRAMS.iter().map(|spec| status_of(ebpf, spec.name, spec.hook.text())).collect()
+}
+
+/// Status of one program.
+pub(crate) fn status_of(
+    ebpf: &Ebpf,
+    name: &'static str,
+    hook: String,
+) -> Result<ProgramStatus, DatapathError> {
+    let info = sys::program_info(descriptor(ebpf, name)?)
+        .map_err(DatapathError::call(format!("reading program `{name}`")))?;
+    Ok(ProgramStatus {
+        name,
+        hook,
+        id: info.id(),
+        verified_instructions: info.verified_instructions(),
+        instructions: info.instructions(),
+        machine_code_bytes: info.machine_code_bytes(),
+        run_count: info.run_count(),
+        run_time_ns: info.run_time_ns(),
+    })
 }

@@ -6,6 +6,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+pub(crate) mod batch;
+pub(crate) mod xdp;
+
 const MAP_LOOKUP: u32 = 1;
 const MAP_UPDATE: u32 = 2;
 const MAP_DELETE: u32 = 3;
@@ -243,6 +246,17 @@ pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<i32>
     Ok(i32::from_ne_bytes(code))
 }
 
+/// Runs a packet program so many times on a frame; the nanoseconds of a run, in the mean.
+pub(crate) fn test_run_cost(program: BorrowedFd<'_>, frame: &[u8], runs: u32) -> io::Result<u32> {
+    let mut attr = Attr::new()
+        .fd(0, program.as_raw_fd())
+        .u32(8, u32::try_from(frame.len()).map_err(io::Error::other)?)
+        .u64(16, frame.as_ptr() as u64)
+        .u32(32, runs);
+    attr.call(PROG_TEST_RUN)?;
+    Ok(u32::from_ne_bytes([attr.0[36], attr.0[37], attr.0[38], attr.0[39]]))
+}
+
 /// What the kernel knows of a program.
 pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     let mut info = ProgramInfo { bytes: [0; 232] };
@@ -316,15 +330,6 @@ pub(crate) fn load_empty_program() -> io::Result<OwnedFd> {
         .u64(8, address_of(&instructions))
         .u64(16, c"GPL".as_ptr() as u64)
         .call_for_fd(PROG_LOAD)
-}
-
-/// Runs a packet program many times on an empty packet; answers the nanoseconds of a run, in the mean.
-pub(crate) fn test_run_many(program: BorrowedFd<'_>, runs: u32) -> io::Result<u32> {
-    let frame = [0_u8; 64];
-    let mut attr =
-        Attr::new().fd(0, program.as_raw_fd()).u32(8, 64).u64(16, frame.as_ptr() as u64).u32(32, runs);
-    attr.call(PROG_TEST_RUN)?;
-    Ok(u32::from_ne_bytes([attr.0[36], attr.0[37], attr.0[38], attr.0[39]]))
 }
 
 /// Bytes of memory that the kernel accounts for a map or program: `memlock` of its fdinfo.

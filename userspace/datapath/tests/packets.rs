@@ -9,8 +9,6 @@
 mod build;
 #[path = "packets/inside.rs"]
 mod inside;
-#[path = "../../policy/tests/equivalence/rows.rs"]
-mod rows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,13 +18,12 @@ use windrose_datapath::{Capacities, Datapath, Machine, Pins, difference};
 use windrose_engine::decide::has_ports;
 use windrose_engine::{Kind, Question, decide, packet, resolve};
 use windrose_policy::source::{Source, parse};
-use windrose_policy::tables::{Compiler, Settings};
+use windrose_policy::tables::{Compiler, Lookup, Settings};
 
 use build::{
     PEER, SELF, SELF6, echo, error_about, first_fragment, later_fragment, neighbour, other, tcp, udp,
 };
 use inside::Inside;
-use rows::Rows;
 
 const POLICY: &str = r#"
 apiVersion: windrose.dev/v1alpha1
@@ -210,7 +207,7 @@ fn measure(datapath: &Datapath, program: &'static str, bytes: &[u8]) -> Moved {
 }
 
 /// The engine's own word on a packet.
-fn natively(rows: &Rows<'_>, direction: Direction, bytes: &[u8]) -> bool {
+fn natively(rows: &Lookup<'_>, direction: Direction, bytes: &[u8]) -> bool {
     let parsed = packet::parse(&bytes, 0).unwrap();
     assert_ne!(parsed.kind, Kind::LaterFragment);
     let (subject, peer) = match direction {
@@ -252,7 +249,7 @@ fn every_packet_gets_its_verdict_and_moves_exactly_its_counters() {
     let changes = difference(&datapath.pinned_tables().unwrap(), compiler.tables());
     datapath.apply(&changes, compiler.tables()).unwrap();
 
-    let rows = Rows::new(compiler.tables());
+    let rows = Lookup::new(compiler.tables());
     let mut faults = Vec::new();
     for (sentence, direction, bytes, expected, by_policy) in table() {
         let program = match direction {

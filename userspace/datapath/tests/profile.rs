@@ -96,12 +96,12 @@ fn verdicts_are_counted_while_it_is_asked_for_and_at_no_other_time() {
     send(&datapath, 1000);
     assert_eq!(datapath.measured().unwrap(), before, "measured although nobody asked");
 
-    datapath.set_profiling(true);
-    // Neither the maps nor a new generation forget that it is on, and the tables do not know of it.
+    datapath.set_profiling(true).unwrap();
+    // A new generation does not forget that it is on, and the tables do not know of it.
     assert_eq!(datapath.pinned_tables().unwrap().control, tables.control);
     datapath.apply(&difference(&tables, &more), &more).unwrap();
     send(&datapath, 10_000);
-    datapath.set_profiling(false);
+    datapath.set_profiling(false).unwrap();
     let measured = datapath.measured().unwrap().since(&before);
     send(&datapath, 20_000);
     assert_eq!(datapath.measured().unwrap().since(&before), measured, "measured for longer than asked");

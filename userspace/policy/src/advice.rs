@@ -13,6 +13,7 @@ use crate::place::Place;
 mod blocks;
 mod contradiction;
 mod selection;
+mod services;
 
 use blocks::Blocks;
 use contradiction::contradiction;
@@ -34,6 +35,7 @@ pub(crate) fn advise(model: &Model, faults: &mut Faults) {
         advisor.cluster_policy(policy);
     }
     advisor.equal_priorities();
+    services::advise(model, faults);
 }
 
 /// The model with its indices, and where warnings go.

@@ -10,30 +10,43 @@ use crate::fault::{Faults, quoted};
 use crate::model::{ClusterPolicy, Labels, Model, Namespace, NetworkPolicy, ObjectName};
 use crate::place::Place;
 
+mod services;
+
+use services::Pending;
+
 /// Builds the model. Objects with a fault are left out of it.
 pub(crate) fn bind<'o>(objects: impl Iterator<Item = &'o Object>, faults: &mut Faults) -> Model {
-    let mut binder =
-        Binder { faults, model: Model::default(), addresses: HashMap::new(), cgroups: HashMap::new() };
+    let mut binder = Binder {
+        faults,
+        model: Model::default(),
+        addresses: HashMap::new(),
+        cgroups: HashMap::new(),
+        pending: Pending::default(),
+    };
     for object in objects {
         match object {
             Object::Namespace(namespace) => binder.namespace(namespace),
             Object::Workload(workload) => binder.workload(workload),
+            Object::Service(service) => binder.service(service),
+            Object::Slice(slice) => binder.slice(slice),
             Object::NetworkPolicy(policy) => binder.network_policy(policy),
             Object::ClusterPolicy(policy) => binder.cluster_policy(policy),
         }
     }
+    binder.services();
     binder.model
 }
 
 /// The model so far, and who has which address and cgroup.
-struct Binder<'f> {
+struct Binder<'o, 'f> {
     faults: &'f mut Faults,
     model: Model,
     addresses: HashMap<IpAddr, (ObjectName, Place)>,
     cgroups: HashMap<String, (ObjectName, Place)>,
+    pending: Pending<'o>,
 }
 
-impl Binder<'_> {
+impl Binder<'_, '_> {
     fn namespace(&mut self, object: &NamespaceObject) {
         let namespace = Namespace {
             labels: object.labels.clone(),

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::model::{Direction, ObjectName};
+use crate::model::{Direction, Model, ObjectName};
+use crate::place::Place;
 
 /// One connection attempt, after service translation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,32 @@ pub enum RuleRef {
     },
     /// The verdict would be a denial, and the subject's namespace (or the agent) is in audit.
     Audit,
+}
+
+impl RuleRef {
+    /// Where the rule, or the policy of an isolation, is written; `None` for what is no rule.
+    pub fn place<'m>(&self, model: &'m Model) -> Option<&'m Place> {
+        match self {
+            Self::Open | Self::Itself | Self::Host | Self::Audit => None,
+            Self::Isolated { policy, .. } => model.network_policies.get(policy).map(|policy| &policy.place),
+            Self::Network { policy, direction, index } => {
+                let policy = model.network_policies.get(policy)?;
+                let rules = match direction {
+                    Direction::Ingress => policy.ingress.as_ref(),
+                    Direction::Egress => policy.egress.as_ref(),
+                };
+                rules?.get(usize::try_from(*index).ok()?).map(|rule| &rule.place)
+            }
+            Self::Cluster { policy, direction, index } => {
+                let policy = model.cluster_policies.get(policy)?;
+                let rules = match direction {
+                    Direction::Ingress => &policy.ingress,
+                    Direction::Egress => &policy.egress,
+                };
+                rules.get(usize::try_from(*index).ok()?).map(|rule| &rule.place)
+            }
+        }
+    }
 }
 
 /// The decision of one direction for one subject.

@@ -18,12 +18,16 @@ mod node;
 mod port;
 mod reader;
 mod selector;
+mod service;
 pub mod settings;
+mod slice;
 mod workload;
 mod yaml;
 
 pub(crate) use meta::NAMESPACE_LABEL;
 pub(crate) use namespace::NamespaceObject;
+pub(crate) use service::{PortObject, ServiceObject, Target, Weighed};
+pub(crate) use slice::SliceObject;
 pub(crate) use workload::WorkloadObject;
 
 #[cfg(test)]
@@ -36,6 +40,10 @@ pub(crate) enum Object {
     Namespace(NamespaceObject),
     /// A `windrose.dev/v1alpha1` Workload.
     Workload(WorkloadObject),
+    /// A `v1` Service.
+    Service(ServiceObject),
+    /// A `discovery.k8s.io/v1` `EndpointSlice`.
+    Slice(SliceObject),
     /// A `networking.k8s.io/v1` `NetworkPolicy`.
     NetworkPolicy(Arc<NetworkPolicy>),
     /// A `policy.networking.k8s.io/v1alpha2` `ClusterNetworkPolicy`.

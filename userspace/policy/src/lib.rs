@@ -1,4 +1,4 @@
-//! Policy files to model, and the reference evaluator that says what the model means.
+//! Policy files to model to verified tables, and the reference evaluator that says what the model means.
 #![forbid(unsafe_code)]
 
 pub mod decision;
@@ -9,9 +9,11 @@ pub mod rank;
 pub mod reference;
 pub mod source;
 pub mod tables;
+pub mod verify;
 
 mod advice;
 mod bind;
 mod document;
+mod witness;
 
 pub use document::settings;

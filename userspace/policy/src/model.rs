@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use crate::place::Place;
 
+mod service;
+
+pub use service::{Balancing, Endpoint, MAX_WEIGHT, Service, ServicePort};
+
 /// Labels of a workload or namespace, ordered by key.
 pub type Labels = BTreeMap<String, String>;
 
@@ -21,6 +25,8 @@ pub struct Model {
     pub network_policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
     /// `ClusterNetworkPolicy` objects by name.
     pub cluster_policies: BTreeMap<String, Arc<ClusterPolicy>>,
+    /// Services with addresses, by (namespace, name).
+    pub services: BTreeMap<ObjectName, Arc<Service>>,
 }
 
 /// The name of a namespaced object.
@@ -91,6 +97,15 @@ impl Protocol {
             Self::Tcp => 6,
             Self::Udp => 17,
             Self::Sctp => 132,
+        }
+    }
+
+    /// The name that Kubernetes gives it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
         }
     }
 }

@@ -77,8 +77,8 @@ pub fn endpoint(model: &Model, address: IpAddr, host_addresses: &[IpAddr]) -> En
     Endpoint { address, workload: owner.map(|workload| workload.name.clone()), is_host }
 }
 
-/// One direction.
-fn decide(model: &Model, flow: &Flow, direction: Direction, agent_audit: bool) -> Decision {
+/// One direction: `Egress` is the source's, `Ingress` the destination's.
+pub fn decide(model: &Model, flow: &Flow, direction: Direction, agent_audit: bool) -> Decision {
     // The subject is the workload whose egress or ingress this is. Traffic of nobody we know is
     // not ours to judge.
     let end = match direction {

@@ -5,12 +5,13 @@
 //! is a hash of what it stands for, so that a restarted agent comes to the tables that are pinned.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use windrose_abi::{
-    Address, AddressSlot, ControlSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey, RuleSetSlot,
-    RuleSlot, WorkloadSlot,
+    Address, AddressSlot, ControlSlot, EndpointSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey,
+    RuleSetSlot, RuleSlot, ServiceKey, ServiceSlot, WorkloadSlot,
 };
 
 use crate::model::{Model, ObjectName, Tier, Workload};
@@ -21,6 +22,8 @@ mod error;
 mod flush;
 mod group;
 mod lists;
+mod lookup;
+mod maglev;
 mod members;
 mod names;
 mod number;
@@ -30,11 +33,14 @@ mod prefix;
 mod record;
 mod rows;
 mod rule_sets;
+mod services;
 mod workloads;
 
 pub use error::{CompileError, MAX_SETS};
+pub use lookup::{Lookup, Row, Trie, peer_list_row, policy_set_row};
 pub use names::{IdentityKey, IdentityName, Names};
 pub use record::{Change, Changes};
+pub use services::{EndpointRef, ServiceRef};
 
 use addresses::Addresses;
 use group::Group;
@@ -44,6 +50,7 @@ use number::{Numbers, Space};
 use record::Record;
 use rows::{Compiled, RuleSetKey};
 use rule_sets::RuleSet;
+use services::BalancedPort;
 
 /// One generation: what the kernel's maps hold in one slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,6 +75,12 @@ pub struct Tables {
     pub rules: HashMap<RuleKey, RuleSlot>,
     /// Names of ports of workloads.
     pub port_names: HashMap<PortKey, PortSlot>,
+    /// By address, port and protocol.
+    pub services: HashMap<ServiceKey, ServiceSlot>,
+    /// By endpoint number; draining ones too.
+    pub endpoints: HashMap<u32, EndpointSlot>,
+    /// Endpoint numbers by table number; as many as one of [`windrose_abi::services::TABLE_SIZES`].
+    pub balance_tables: HashMap<u32, Arc<[u32]>>,
 }
 
 /// What is compiled besides the model.
@@ -79,6 +92,15 @@ pub struct Settings {
     pub answers: bool,
     /// Addresses of the host that the agent runs on.
     pub host_addresses: Vec<IpAddr>,
+}
+
+/// Why an update was not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection<E> {
+    /// The tables cannot hold the policy.
+    Errors(Vec<CompileError>),
+    /// Whoever was asked refuses it.
+    Check(E),
 }
 
 /// A workload as it was compiled.
@@ -114,6 +136,7 @@ pub struct Compiler {
     addresses: Addresses,
     peer_lists: Lists,
     policy_sets: Lists,
+    balance_tables: Lists,
 
     placed: HashMap<u32, Placed>,
     /// Local workloads by the depth of their cgroup.
@@ -125,6 +148,7 @@ pub struct Compiler {
     rule_sets: HashMap<u32, RuleSet>,
     /// Rows that another row with the same key and a lower rank hides. Sorted.
     hidden: HashMap<RuleKey, Vec<RuleSlot>>,
+    services: HashMap<ObjectName, Vec<BalancedPort>>,
 
     dirty_rule_sets: BTreeSet<u32>,
     dirty_workloads: BTreeSet<u32>,
@@ -152,6 +176,7 @@ impl Compiler {
             addresses: Addresses::new(),
             peer_lists: Lists::new(),
             policy_sets: Lists::new(),
+            balance_tables: Lists::new(),
             placed: HashMap::new(),
             depths: BTreeMap::new(),
             network: HashMap::new(),
@@ -159,6 +184,7 @@ impl Compiler {
             ties: BTreeMap::new(),
             rule_sets: HashMap::new(),
             hidden: HashMap::new(),
+            services: HashMap::new(),
             dirty_rule_sets: BTreeSet::new(),
             dirty_workloads: BTreeSet::new(),
         }
@@ -172,6 +198,11 @@ impl Compiler {
     /// What their numbers stand for.
     pub const fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// What was compiled besides it.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The last model that compiled.
@@ -202,21 +233,42 @@ impl Compiler {
     /// Objects that are the same `Arc` in both models are not looked into; equal ones are compared
     /// and left alone.
     pub fn update(&mut self, model: Arc<Model>, settings: &Settings) -> Result<Changes, Vec<CompileError>> {
+        match self.update_if(model, settings, |_| Ok::<_, Infallible>(())) {
+            Ok((changes, ())) => Ok(changes),
+            Err(Rejection::Errors(errors)) => Err(errors),
+            Err(Rejection::Check(never)) => match never {},
+        }
+    }
+
+    /// As [`Compiler::update`], and asks `check` before the way back is closed: what it refuses
+    /// leaves everything as it was, to the last number. It sees the new model and its tables, in
+    /// which there may be lists of the last ones that nothing names any more.
+    pub fn update_if<T, E>(
+        &mut self,
+        model: Arc<Model>,
+        settings: &Settings,
+        check: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<(Changes, T), Rejection<E>> {
         let last = (Arc::clone(&self.model), self.settings.clone());
         self.advance(model, settings);
         let mut errors = std::mem::take(&mut self.errors);
-        if errors.is_empty() {
-            return Ok(self.commit());
-        }
+        let rejection = if errors.is_empty() {
+            match check(self) {
+                Ok(checked) => return Ok((self.commit(), checked)),
+                Err(error) => Rejection::Check(error),
+            }
+        } else {
+            errors.sort();
+            errors.dedup();
+            Rejection::Errors(errors)
+        };
         // The way back is the same work in the other direction. No number has been freed yet, so
         // that everything gets the one that it had.
         self.advance(last.0, &last.1);
         self.errors.clear();
         let undone = self.commit();
         debug_assert!(undone.is_empty(), "the way back must lead back: {undone:?}");
-        errors.sort();
-        errors.dedup();
-        Err(errors)
+        Err(rejection)
     }
 
     fn advance(&mut self, model: Arc<Model>, settings: &Settings) {
@@ -228,6 +280,7 @@ impl Compiler {
         self.update_workloads(&last, &model);
         self.update_network(&last, &model);
         self.update_cluster(&last, &model);
+        self.update_services(&last, &model);
         self.flush();
     }
 
@@ -237,6 +290,7 @@ impl Compiler {
         self.set_keys.sweep();
         self.peer_lists.sweep(&mut self.tables.peer_lists, &mut self.record.peer_lists);
         self.policy_sets.sweep(&mut self.tables.policy_sets, &mut self.record.policy_sets);
+        self.balance_tables.sweep(&mut self.tables.balance_tables, &mut self.record.balance_tables);
         self.record.take(&self.tables)
     }
 }

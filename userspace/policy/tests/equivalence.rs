@@ -5,22 +5,20 @@
 mod edit;
 #[path = "generate/world.rs"]
 mod generate;
-#[path = "equivalence/rows.rs"]
-mod rows;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use windrose_abi::{Address, Direction, Origin};
-use windrose_engine::{Outcome, Peer, Question, decide, resolve};
+use windrose_abi::Direction;
+use windrose_engine::{Peer, Question, decide, resolve};
 use windrose_policy::decision::{Decision, Flow, RuleRef, Verdict};
 use windrose_policy::model::Model;
 use windrose_policy::reference::{endpoint, evaluate};
-use windrose_policy::tables::{Changes, Compiler, Names, Settings, Tables};
+use windrose_policy::tables::{Changes, Compiler, Lookup, Names, Settings, Tables, Trie};
+use windrose_policy::verify::{decision_of, wire_address};
 
 use generate::Rng;
-use rows::{Rows, longest, trie};
 
 /// The host's own addresses in generated flows.
 const HOSTS: [IpAddr; 2] =
@@ -40,17 +38,10 @@ fn compiled(model: &Model, settings: &Settings) -> Compiler {
     compiler
 }
 
-fn address(address: IpAddr) -> Address {
-    match address {
-        IpAddr::V4(address) => Address::from_v4_word(u32::from_ne_bytes(address.octets())),
-        IpAddr::V6(address) => Address::from_bytes(address.octets()),
-    }
-}
-
 /// One direction as the kernel decides it: both ends are looked up by address.
-fn side(rows: &Rows<'_>, names: &Names, flow: &Flow, direction: Direction) -> Decision {
-    let source = resolve(&rows, &address(flow.source.address));
-    let destination = resolve(&rows, &address(flow.destination.address));
+fn side(rows: &Lookup<'_>, names: &Names, flow: &Flow, direction: Direction) -> Decision {
+    let source = resolve(&rows, &wire_address(flow.source.address));
+    let destination = resolve(&rows, &wire_address(flow.destination.address));
     let (subject, peer): (Peer, Peer) = match direction {
         Direction::Ingress => (destination, source),
         Direction::Egress => (source, destination),
@@ -66,33 +57,11 @@ fn side(rows: &Rows<'_>, names: &Names, flow: &Flow, direction: Direction) -> De
         protocol: flow.protocol,
         port: flow.destination_port,
     };
-    let decision = decide(&rows, &question);
-    let (verdict, rule) = named(names, decision.enforced);
-    Decision { verdict, rule, would_be: decision.would_be().map(|outcome| named(names, outcome)) }
+    let said = decide(&rows, &question);
+    decision_of(names, &said).unwrap_or_else(|| panic!("the tables are torn: {said:?}"))
 }
 
-fn named(names: &Names, outcome: Outcome) -> (Verdict, RuleRef) {
-    let verdict = match outcome.verdict {
-        windrose_abi::Verdict::Allow => Verdict::Allow,
-        windrose_abi::Verdict::Deny => Verdict::Deny,
-    };
-    let rule = match outcome.origin {
-        Origin::Rule | Origin::Isolated => {
-            let (rule, _) = names.rule(outcome.rule).expect("every rule id has a name");
-            let is_isolation = matches!(rule, RuleRef::Isolated { .. });
-            assert_eq!(is_isolation, outcome.origin == Origin::Isolated);
-            rule.clone()
-        }
-        Origin::Open => RuleRef::Open,
-        Origin::Itself => RuleRef::Itself,
-        Origin::Host => RuleRef::Host,
-        Origin::Audit => RuleRef::Audit,
-        Origin::None => panic!("the tables are torn: {outcome:?}"),
-    };
-    (verdict, rule)
-}
-
-fn agree(model: &Model, rows: &Rows<'_>, names: &Names, flow: &Flow, audit_all: bool) {
+fn agree(model: &Model, rows: &Lookup<'_>, names: &Names, flow: &Flow, audit_all: bool) {
     let expected = evaluate(model, flow, audit_all);
     let egress = side(rows, names, flow, Direction::Egress);
     let ingress = side(rows, names, flow, Direction::Ingress);
@@ -126,7 +95,7 @@ fn the_engine_says_what_the_reference_says() {
         let model = generate::model(seed);
         let audit_all = seed % 16 == 0;
         let compiler = compiled(&model, &settings(audit_all));
-        let rows = Rows::new(compiler.tables());
+        let rows = Lookup::new(compiler.tables());
         let mut rng = Rng::new(!seed);
         for _ in 0..FLOWS {
             agree(&model, &rows, compiler.names(), &generate::flow(&model, &mut rng), audit_all);
@@ -169,7 +138,7 @@ fn an_update_comes_to_the_tables_of_a_compilation_from_scratch() {
             assert_minimal(&changes, &tables);
             assert_shadows(&model, &tables, compiler.tables(), &changes, &mut rng);
 
-            let rows = Rows::new(compiler.tables());
+            let rows = Lookup::new(compiler.tables());
             for _ in 0..10 {
                 let mut flow = generate::flow(&model, &mut rng);
                 flow.source = endpoint(&model, flow.source.address, &settings.host_addresses);
@@ -217,7 +186,8 @@ fn assert_minimal(changes: &Changes, before: &Tables) {
         assert_eq!(before.addresses.get(key), old.as_ref());
     }
     // A list's row has no slots, so that it must never change under a number in use.
-    for (_, old, new) in changes.peer_lists.iter().chain(&changes.policy_sets) {
+    let lists = changes.peer_lists.iter().chain(&changes.policy_sets).chain(&changes.balance_tables);
+    for (_, old, new) in lists {
         assert!(old.is_none() || new.is_none(), "a list changed: {old:?} to {new:?}");
     }
 }
@@ -232,11 +202,11 @@ fn assert_shadows(model: &Model, before: &Tables, after: &Tables, changes: &Chan
     }
     assert!(old.keys().all(|key| new.contains_key(key)) && old.len() == new.len());
     for (alone, shared) in [(&before.prefixes, &old), (&after.prefixes, &new)] {
-        let (alone, shared) = (trie(alone), trie(shared));
+        let (alone, shared) = (Trie::new(alone), Trie::new(shared));
         for _ in 0..20 {
-            let address = address(generate::flow(model, rng).destination.address);
+            let address = wire_address(generate::flow(model, rng).destination.address);
             let groups = |slot: Option<windrose_abi::PrefixSlot>| slot.map_or(0, |slot| slot.peer_list);
-            assert_eq!(groups(longest(&alone, &address)), groups(longest(&shared, &address)));
+            assert_eq!(groups(alone.longest(&address)), groups(shared.longest(&address)));
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use windrose_datapath::DatapathError;
 
+use super::edge;
 use super::filter::Filter;
 use super::follow::Follow;
 use super::query;
@@ -23,13 +24,12 @@ use crate::enforce::Trigger;
 use crate::explain::{Question, explain};
 use crate::metrics;
 use crate::profile::Running;
-use crate::record::{self, ConnectionView};
+use crate::record::{self, Balanced, ConnectionView};
 use crate::status;
 use crate::top;
 
 /// Every path, for whoever asks for another.
-const PATHS: &str =
-    "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /top, /profile, /reload";
+const PATHS: &str = "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /top, /profile, /reload, /edge/deny";
 
 /// Answers one request; a fault is an answer, too.
 pub(super) async fn answer(
@@ -40,16 +40,17 @@ pub(super) async fn answer(
     let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
     let response = match path {
         "/reload" if request.method() == Method::POST => reload(&agent).await,
-        "/reload" => wrong_method("POST"),
+        "/edge/deny" => edge::answer(agent, &request).await,
+        "/profile" if request.method() == Method::POST => asked(agent, &request).await,
+        "/reload" | "/profile" => wrong_method("POST"),
         "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/metrics" | "/explain" | "/top"
-        | "/profile"
             if !is_get =>
         {
             wrong_method("GET, HEAD")
         }
         "/healthz" => content(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
         "/readyz" => ready(&agent),
-        "/status" | "/connections" | "/flows" | "/metrics" | "/explain" | "/top" | "/profile" => {
+        "/status" | "/connections" | "/flows" | "/metrics" | "/explain" | "/top" => {
             asked(agent, &request).await
         }
         _ => fault(StatusCode::NOT_FOUND, &format!("no such path: there are {PATHS}")),
@@ -167,14 +168,14 @@ async fn connections(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Respons
         Err(why) => return fault(StatusCode::BAD_REQUEST, &why),
     };
     let read = kernel(move || {
-        let (rows, flows) = {
+        let (rows, flows, balanced) = {
             let datapath = agent.datapath();
-            (datapath.connections()?, datapath.flows()?)
+            (datapath.connections()?, datapath.flows()?, Balanced::new(&datapath.balanced()?))
         };
         let (snapshot, clock) = (agent.snapshot(), Clock::now());
         let book = &snapshot.book;
-        let tcp = rows.iter().map(|row| record::connection(row, book, &clock));
-        let others = flows.iter().map(|(key, row)| record::flow(key, row, book, &clock));
+        let tcp = rows.iter().map(|row| record::connection(row, &balanced, book, &clock));
+        let others = flows.iter().map(|(key, row)| record::flow(key, row, &balanced, book, &clock));
         let mut views: Vec<ConnectionView> =
             tcp.chain(others).filter(|view| filter.takes(&view.decided)).collect();
         views.sort_by(|a, b| a.decided.time.cmp(&b.decided.time));
@@ -197,9 +198,8 @@ fn flows(agent: Arc<Agent>, mut asked: Vec<(String, String)>) -> Response<Body> 
     if is_followed {
         return body_of(StatusCode::OK, "application/x-ndjson", Follow::new(agent, filter).boxed_unsync());
     }
-    let recent = agent.flow_log.recent();
-    let recent: Vec<_> =
-        recent.iter().filter(|event| filter.takes(&event.decided)).map(AsRef::as_ref).collect();
+    let mut recent = agent.flow_log.recent();
+    recent.retain(|event| filter.takes(&event.decided));
     json(StatusCode::OK, &recent)
 }
 
@@ -269,7 +269,7 @@ async fn kernel<T: Send + 'static>(
     }
 }
 
-fn failed(why: &str) -> Response<Body> {
+pub(super) fn failed(why: &str) -> Response<Body> {
     tracing::error!(error = why, "cannot answer an operator");
     fault(StatusCode::INTERNAL_SERVER_ERROR, why)
 }

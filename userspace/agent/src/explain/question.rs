@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use windrose_policy::decision::{Endpoint, Flow};
-use windrose_policy::model::{Model, ObjectName};
+use windrose_policy::model::{Model, ObjectName, Service, ServicePort};
 use windrose_policy::reference;
 
 /// A question.
@@ -18,7 +18,8 @@ pub(crate) struct Question {
 /// How an end is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Name {
-    Workload(ObjectName),
+    /// A workload, or as a destination a service.
+    Object(ObjectName),
     Address(IpAddr),
 }
 
@@ -49,13 +50,77 @@ impl Question {
         Ok(Self { from: Name::parse("from", from)?, to: Name::parse("to", to)?, protocol, port })
     }
 
+    /// Every flow that is asked about: with every ready endpoint, if the destination is a service.
+    ///
+    /// # Errors
+    ///
+    /// An end that is unknown, or a service without the port or without a ready endpoint.
+    pub(super) fn flows(&self, model: &Model, host_addresses: &[IpAddr]) -> Result<Vec<Flow>, String> {
+        let Some((service, port)) = self.service(model)? else {
+            let pairs = self.pairs(model, host_addresses)?.into_iter();
+            return Ok(pairs.map(|(source, destination)| self.flow(source, destination)).collect());
+        };
+        let ready = port.endpoints.iter().filter(|endpoint| {
+            let is_v4 = endpoint.address.is_ipv4();
+            endpoint.is_ready
+                && match &self.to {
+                    Name::Address(address) => address.is_ipv4() == is_v4,
+                    Name::Object(_) => service.addresses.iter().any(|address| address.is_ipv4() == is_v4),
+                }
+        });
+        let mut flows = Vec::new();
+        for endpoint in ready {
+            let one = Self { to: Name::Address(endpoint.address), port: endpoint.port, ..self.clone() };
+            let pairs = one.pairs(model, host_addresses)?.into_iter();
+            flows.extend(pairs.map(|(source, destination)| one.flow(source, destination)));
+        }
+        if flows.is_empty() {
+            let ObjectName { namespace, name } = &service.name;
+            return Err(format!(
+                "Service {namespace}/{name} has no ready endpoint for port {}: who asks for it is refused",
+                self.port
+            ));
+        }
+        Ok(flows)
+    }
+
+    /// The service that the destination is, and its port.
+    fn service<'m>(&self, model: &'m Model) -> Result<Option<(&'m Service, &'m ServicePort)>, String> {
+        let service = match &self.to {
+            Name::Address(to) => model.services.values().find(|service| service.addresses.contains(to)),
+            Name::Object(name) if !model.workloads.contains_key(name) => model.services.get(name),
+            Name::Object(_) => None,
+        };
+        let Some(service) = service else { return Ok(None) };
+        let port = service
+            .ports
+            .iter()
+            .find(|port| port.port == self.port && port.protocol.number() == self.protocol);
+        match (port, &self.to) {
+            (Some(port), _) => Ok(Some((service, port))),
+            // An address takes everything; what is not the service's port goes there as it is.
+            (None, Name::Address(_)) => Ok(None),
+            (None, Name::Object(name)) => {
+                let known: Vec<String> = service
+                    .ports
+                    .iter()
+                    .map(|port| format!("{}/{}", port.port, port.protocol.name()))
+                    .collect();
+                Err(format!(
+                    "Service {}/{} has no port {}/{}; it has {}",
+                    name.namespace,
+                    name.name,
+                    self.port,
+                    reference::protocol_name(self.protocol),
+                    known.join(", ")
+                ))
+            }
+        }
+    }
+
     /// Every pair of addresses of one family, in the order in which the workloads list them. A
     /// workload without addresses is explained with the unspecified one.
-    pub(super) fn pairs(
-        &self,
-        model: &Model,
-        host_addresses: &[IpAddr],
-    ) -> Result<Vec<(Endpoint, Endpoint)>, String> {
+    fn pairs(&self, model: &Model, host_addresses: &[IpAddr]) -> Result<Vec<(Endpoint, Endpoint)>, String> {
         let mut from = self.from.endpoints(model, host_addresses)?;
         let mut to = self.to.endpoints(model, host_addresses)?;
         if from.is_empty() {
@@ -75,15 +140,38 @@ impl Question {
         Ok(pairs)
     }
 
-    pub(super) fn flow(&self, source: Endpoint, destination: Endpoint) -> Flow {
+    fn flow(&self, source: Endpoint, destination: Endpoint) -> Flow {
         Flow { source, destination, protocol: self.protocol, destination_port: self.port }
     }
 
     pub(super) fn notes(&self, model: &Model) -> Vec<String> {
+        let asked = match (&self.to, self.service(model)) {
+            (Name::Address(address), Ok(Some((service, _)))) => Some((address.to_string(), service)),
+            (Name::Object(name), Ok(Some((service, _)))) => {
+                Some((format!("{}/{}", name.namespace, name.name), service))
+            }
+            _ => None,
+        };
+        let mut notes: Vec<String> = asked
+            .map(|(asked, service)| {
+                let ObjectName { namespace, name } = &service.name;
+                format!(
+                    "{asked} port {} is Service {namespace}/{name}: policy is asked about the endpoint that a \
+                     connection gets",
+                    self.port
+                )
+            })
+            .into_iter()
+            .collect();
+        notes.extend(self.notes_of_workloads(model));
+        notes
+    }
+
+    fn notes_of_workloads(&self, model: &Model) -> Vec<String> {
         [&self.from, &self.to]
             .into_iter()
             .filter_map(|name| match name {
-                Name::Workload(name) => model.workloads.get(name),
+                Name::Object(name) => model.workloads.get(name),
                 Name::Address(_) => None,
             })
             .filter(|workload| workload.addresses.is_empty())
@@ -102,7 +190,7 @@ impl Name {
         }
         match text.split_once('/') {
             Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-                Ok(Self::Workload(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() }))
+                Ok(Self::Object(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() }))
             }
             _ => Err(format!("{field} is `{text}`: it must be a workload as NAMESPACE/NAME, or an address")),
         }
@@ -111,7 +199,7 @@ impl Name {
     fn endpoints(&self, model: &Model, host_addresses: &[IpAddr]) -> Result<Vec<Endpoint>, String> {
         match self {
             Self::Address(address) => Ok(vec![reference::endpoint(model, *address, host_addresses)]),
-            Self::Workload(name) => {
+            Self::Object(name) => {
                 let workload = model.workloads.get(name).ok_or_else(|| unknown(model, name))?;
                 let end = |address: &IpAddr| Endpoint {
                     address: *address,
@@ -124,7 +212,7 @@ impl Name {
     }
 
     fn without_address(&self, other: Option<&Endpoint>) -> Option<Endpoint> {
-        let Self::Workload(name) = self else { return None };
+        let Self::Object(name) = self else { return None };
         let address = match other.map(|other| other.address) {
             Some(IpAddr::V6(_)) => IpAddr::from([0_u16; 8]),
             Some(IpAddr::V4(_)) | None => IpAddr::from(Ipv4Addr::UNSPECIFIED),

@@ -30,6 +30,8 @@ fn golden_explain_text() {
         ("shop/web", "bank/payments", Some(443), "TCP"),
         ("shop/web", "shop/cart", None, "ICMP"),
         ("fd77::10", "fd77::11", Some(8080), "TCP"),
+        ("shop/web", "10.96.0.10", Some(80), "TCP"),
+        ("shop/intruder", "shop/front", Some(80), "TCP"),
     ];
     let mut said = String::new();
     for (from, to, port, protocol) in questions {
@@ -72,6 +74,14 @@ fn golden_explain_of_the_demo() {
 fn an_unknown_workload_is_answered_with_the_one_that_was_meant() {
     let why = ask("shop/payments", "shop/cart", Some(1), "TCP").unwrap_err();
     assert_eq!(why, "no workload shop/payments; did you mean bank/payments?");
+}
+
+#[test]
+fn a_service_is_asked_for_a_port_that_it_has() {
+    let why = ask("shop/web", "shop/front", Some(81), "TCP").unwrap_err();
+    assert_eq!(why, "Service shop/front has no port 81/TCP; it has 80/TCP");
+    // Of an address, such a port is nobody's.
+    assert_eq!(ask("shop/web", "10.96.0.10", Some(81), "TCP").unwrap().destination.workload, None);
 }
 
 #[test]

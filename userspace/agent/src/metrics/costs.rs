@@ -123,15 +123,22 @@ impl VerdictCosts {
         )?;
         for (how, (spent, times)) in HOW.iter().zip(both) {
             let count: u64 = times.iter().sum();
-            family.encode_family(&Named("how", how))?.encode_histogram::<prometheus_client::encoding::NoLabelSet>(
-                seconds(spent.sum_ns),
-                count,
-                &buckets(times),
-                None,
-            )?;
+            family
+                .encode_family(&Named("how", how))?
+                .encode_histogram::<prometheus_client::encoding::NoLabelSet>(
+                    seconds(spent.sum_ns),
+                    count,
+                    &buckets(times),
+                    None,
+                )?;
         }
-        let of = |value: fn(&Spent) -> u64| self.rules.iter().map(move |(labels, spent)| (labels, value(spent)));
-        families.counters("windrose_rule_verdicts", "Verdicts by what decided.", of(|spent| spent.verdicts))?;
+        let of =
+            |value: fn(&Spent) -> u64| self.rules.iter().map(move |(labels, spent)| (labels, value(spent)));
+        families.counters(
+            "windrose_rule_verdicts",
+            "Verdicts by what decided.",
+            of(|spent| spent.verdicts),
+        )?;
         families.counters(
             "windrose_rule_verdicts_timed",
             "Verdicts by what decided, those whose time is known.",

@@ -35,6 +35,15 @@ impl EncodeLabelSet for Labels<'_> {
     }
 }
 
+/// Label names and values of the samples' own.
+pub(super) struct Owned(pub(super) Vec<(&'static str, String)>);
+
+impl EncodeLabelSet for Owned {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.iter().try_for_each(|(name, value)| label(encoder, name, value))
+    }
+}
+
 /// A kernel's log2 histogram as a metric's: every second bucket, so that a series has 12.
 struct Histogram {
     /// Upper bound in the kernel's unit of the first bucket that is shown, a power of two.
@@ -75,7 +84,12 @@ impl Histogram {
 pub(super) struct Families<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Families<'_> {
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: &impl EncodeCounterValue) -> Result<(), fmt::Error> {
+    pub(super) fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: &impl EncodeCounterValue,
+    ) -> Result<(), fmt::Error> {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, _, u64>(value, None)
     }
@@ -156,8 +170,10 @@ impl Collector for Sample {
         let mut families = Families(encoder);
         self.connections(&mut families)?;
         self.refused(&mut families)?;
+        self.services(&mut families)?;
         self.policy(&mut families)?;
         self.kernel(&mut families)?;
+        self.edge.as_ref().map_or(Ok(()), |edge| super::edge::encode(edge, &mut families))?;
         self.costs(&mut families)
     }
 }
@@ -266,6 +282,36 @@ impl Sample {
         )
     }
 
+    fn services(&self, families: &mut Families<'_>) -> Result<(), fmt::Error> {
+        let ports = &self.services.ports;
+        families.counters(
+            "windrose_service_connections",
+            "Connections, and sockets of UDP, that a service has given an endpoint.",
+            ports.iter().map(|(port, totals)| (ByRef(port), totals.connections)),
+        )?;
+        families.counters(
+            "windrose_service_connections_refused",
+            "Connections, and sends of UDP, that were refused because no endpoint was ready.",
+            ports.iter().map(|(port, totals)| (ByRef(port), totals.refused)),
+        )?;
+        families.counters(
+            "windrose_service_connections_ended",
+            "Connections that were ended because their endpoint was gone.",
+            ports.iter().map(|(port, totals)| (ByRef(port), totals.ended)),
+        )?;
+        let endpoints = &self.services.endpoints;
+        families.counters(
+            "windrose_endpoint_connections",
+            "Connections, and sockets of UDP, that were given an endpoint, since it is one.",
+            endpoints.iter().map(|(endpoint, load)| (ByRef(endpoint), load.connections)),
+        )?;
+        families.gauges(
+            "windrose_endpoint_connections_active",
+            "TCP connections of this host to an endpoint that are live.",
+            endpoints.iter().map(|(endpoint, load)| (ByRef(endpoint), load.live)),
+        )
+    }
+
     fn policy(&self, families: &mut Families<'_>) -> Result<(), fmt::Error> {
         let snapshot = &self.snapshot;
         let length = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -293,6 +339,11 @@ impl Sample {
             &last(snapshot.compile),
         )?;
         families.gauge(
+            "windrose_policy_verify_seconds",
+            "How long the compiled tables of the policy in force took to verify.",
+            &last(snapshot.verify),
+        )?;
+        families.gauge(
             "windrose_policy_apply_seconds",
             "How long the policy in force took to write to the kernel.",
             &last(snapshot.apply),
@@ -307,6 +358,16 @@ impl Sample {
             "windrose_policy_rules",
             "Rules of the policies in force.",
             &length(snapshot.counts.rules),
+        )?;
+        families.gauge(
+            "windrose_services",
+            "Services of the policy in force that have an address.",
+            &length(snapshot.counts.services),
+        )?;
+        families.gauge(
+            "windrose_endpoints",
+            "Endpoints of the ports of these services, draining ones too.",
+            &length(snapshot.counts.endpoints),
         )?;
         families.gauge(
             "windrose_namespaces",
@@ -364,6 +425,16 @@ impl Sample {
             "windrose_connections_unaccounted",
             "Connections whose row could not be allocated.",
             &self.counts.no_connection_row,
+        )?;
+        families.counter(
+            "windrose_service_connections_unaccounted",
+            "Connections to services that were refused because their row could not be allocated.",
+            &self.counts.no_balanced_row,
+        )?;
+        families.counter(
+            "windrose_endpoint_loads_uncounted",
+            "Connections that found no room for their endpoint's load or their service's totals.",
+            &self.counts.uncounted_loads,
         )?;
         let mut info = families.0.encode_descriptor(
             "windrose_build",

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windrose_datapath::abi::profile::TIME_BUCKETS;
-use windrose_datapath::abi::{EdgeKey, EdgeRow, Lookup, RefusalKey, RuleTimesKey};
+use windrose_datapath::abi::{
+    EdgeKey, EdgeReason, EdgeRow, EndpointLoad, Lookup, RefusalKey, RuleTimesKey, ServiceTotals,
+};
 use windrose_datapath::{LookUps, MapMemory, Measured, Spent};
 use windrose_policy::decision::RuleRef;
 use windrose_policy::model::{Direction, ObjectName};
@@ -15,6 +17,7 @@ use windrose_policy::tables::{Compiler, Settings};
 
 use super::*;
 use crate::book::Book;
+use crate::edge::{EdgeView, InterfaceView, ListView};
 use crate::snapshot::Counts as ModelCounts;
 
 fn name(namespace: &str, name: &str) -> ObjectName {
@@ -37,6 +40,34 @@ fn measured(rule: u32) -> Measured {
         runs: 10,
         sampled_runs: 1,
         look_ups: vec![LookUps { kind: Lookup::Address, count: 1, sum_ns: 70 }],
+    }
+}
+
+/// What a scrape finds at the edge.
+fn edge() -> EdgeSample {
+    EdgeSample {
+        view: EdgeView {
+            interfaces: vec![InterfaceView {
+                interface: "eth0".to_owned(),
+                mode: Some("native".to_owned()),
+                why: "its driver has the hook".to_owned(),
+            }],
+            lists: vec![ListView { list: "deny.txt".to_owned(), entries: Some(3), ..ListView::default() }],
+            list_failures: 1,
+        },
+        memory: Vec::new(),
+        counts: vec![(EdgeReason::Passed, 100), (EdgeReason::DeniedHost, 5)],
+        maps: Vec::new(),
+        program: ProgramStatus {
+            name: "edge",
+            hook: "XDP".to_owned(),
+            instructions: 3000,
+            machine_code_bytes: 14_000,
+            id: 8,
+            verified_instructions: 19_000,
+            run_count: 0,
+            run_time_ns: 0,
+        },
     }
 }
 
@@ -70,9 +101,20 @@ fn sample() -> Sample {
         protocol: 6,
     };
     let refusals = [(refused, 7), (RefusalKey { audited: 1, ..refused }, 1)];
+    // Of both families, which are one port.
+    let services = compiler.tables().services.values();
+    let totals: Vec<(u32, ServiceTotals)> =
+        services.map(|slot| (slot.service, ServiceTotals { connections: 5, refused: 1, ended: 0 })).collect();
+    let loads: Vec<(u32, EndpointLoad)> = compiler
+        .tables()
+        .endpoints
+        .keys()
+        .map(|number| (*number, EndpointLoad { live: 2, connections: 5 }))
+        .collect();
     Sample {
         edges: collect(&book, Ports::OfWorkloads, &edges, &[], &[]),
         refusals: refusals::collect(&book, &refusals),
+        services: services::collect(&book, &totals, &loads),
         snapshot: Snapshot {
             generation: 4,
             counts: ModelCounts::of(&model),
@@ -80,6 +122,7 @@ fn sample() -> Sample {
             reloads: 3,
             reload_failures: 1,
             compile: Duration::from_millis(12),
+            verify: Duration::from_millis(8),
             apply: Duration::from_millis(3),
             ..Snapshot::default()
         },
@@ -97,6 +140,7 @@ fn sample() -> Sample {
         }],
         answers: [("reset", 5), ("unreachable", 2)],
         suppressed_answers: [("failed", 0), ("late", 0), ("limit", 1)],
+        edge: Some(edge()),
         events: 12,
         follower_events_lost: 0,
         costs: Costs {
@@ -144,5 +188,5 @@ fn promtool_finds_nothing_to_say() {
 #[test]
 fn no_label_is_an_address() {
     let text = render(sample(), Exposition::Classic).unwrap();
-    assert!(!text.contains("10.77."), "{text}");
+    assert!(!text.contains("10.77.") && !text.contains("10.96."), "{text}");
 }

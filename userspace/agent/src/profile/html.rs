@@ -50,7 +50,7 @@ pub(super) fn page(report: &Report) -> String {
         report.generation,
     );
     page += &summary(report);
-    let _ = write!(page, "<p class=\"quiet\">What measuring takes is {}.</p>\n", escape(&measuring(report)));
+    let _ = writeln!(page, "<p class=\"quiet\">What measuring takes is {}.</p>", escape(&measuring(report)));
     page += &hooks(report);
     page += &verdicts(report);
     page += &rules(report);
@@ -197,7 +197,16 @@ fn rules(report: &Report) -> String {
         "<h2>Cost per rule</h2>\n<p>Verdict time by what decided, all verdicts of a rule together.</p>\n{}{}{more}",
         bars("Verdict time by rule", &plot),
         table(
-            &["<Rule", "<Place", "<Verdict", "Verdicts", "Decided", "ns remembered", "ns decided", "Total ms"],
+            &[
+                "<Rule",
+                "<Place",
+                "<Verdict",
+                "Verdicts",
+                "Decided",
+                "ns remembered",
+                "ns decided",
+                "Total ms"
+            ],
             &rows
         )
     )

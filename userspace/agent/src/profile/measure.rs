@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::{Instant, SystemTime};
 
 use tokio::runtime::Handle;
-use windrose_datapath::{Datapath, DatapathError, Measured, ProgramStatus, StatisticsCost};
+use windrose_datapath::{Counting, Datapath, DatapathError, Measured, ProgramStatus, StatisticsCost};
 
 use super::reckon::{Taken, reckon};
 use super::report::Report;
@@ -29,6 +29,15 @@ pub(crate) struct Running {
     measured: Measured,
 }
 
+/// Every program, that of the edge among them.
+fn programs(agent: &Agent, datapath: &Datapath) -> Result<Vec<ProgramStatus>, DatapathError> {
+    let mut programs = datapath.programs()?;
+    if let Some(edge) = &agent.edge {
+        programs.push(edge.program()?);
+    }
+    Ok(programs)
+}
+
 /// That a profile is under way.
 #[derive(Debug)]
 struct Turn(Arc<Agent>);
@@ -46,6 +55,12 @@ impl Running {
             return Ok(None);
         }
         let turn = Turn(Arc::clone(&agent));
+        // Before anything is measured, and without the data path: it takes a second, once.
+        let timer = agent.datapath().timer();
+        if let Some(timer) = timer {
+            let programs = timer.load()?;
+            agent.datapath().keep_timed(programs);
+        }
         let statistics_cost = Datapath::statistics_cost()?;
         let statistics = Datapath::enable_statistics()?;
         let mut datapath = agent.datapath();
@@ -54,10 +69,10 @@ impl Running {
         }
         // In this order, and at the end the other way round: all that is measured of verdicts happens
         // while runs are counted.
-        let programs = datapath.programs()?;
+        let programs = programs(&agent, &datapath)?;
         let measured = datapath.measured()?;
         let (began, since) = (SystemTime::now(), Instant::now());
-        datapath.set_profiling(true);
+        datapath.set_profiling(true)?;
         drop(datapath);
         Ok(Some(Self {
             agent,
@@ -76,20 +91,28 @@ impl Running {
         let taken = {
             let mut datapath = self.agent.datapath();
             let seconds = self.since.elapsed().as_secs_f64();
-            datapath.set_profiling(self.agent.config.profile);
+            datapath.set_profiling(self.agent.config.profile)?;
             datapath.settle()?;
             let measured = datapath.measured()?.since(&self.measured);
+            let mut program_memory = datapath.program_memory()?;
+            let (mut maps, mut fill) = (datapath.map_memory()?, datapath.map_fill(Counting::Known)?);
+            if let Some(edge) = &self.agent.edge {
+                program_memory.push(edge.program_memory()?);
+                let sample = edge.sample()?;
+                maps.extend(sample.memory);
+                fill.extend(sample.maps);
+            }
             Taken {
                 began: rfc3339(self.began),
                 seconds,
                 statistics_cost: self.statistics_cost,
                 programs_before: self.programs.clone(),
-                programs: datapath.programs()?,
+                programs: programs(&self.agent, &datapath)?,
                 counted_seconds: self.since.elapsed().as_secs_f64(),
-                program_memory: datapath.program_memory()?,
+                program_memory,
                 measured,
-                maps: datapath.map_memory()?,
-                fill: datapath.map_fill(windrose_datapath::Counting::Known)?,
+                maps,
+                fill,
                 generation: datapath.generation(),
                 processors: available_parallelism().map_or(1, NonZero::get),
             }
@@ -102,7 +125,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         let Some(turn) = self.turn.take() else { return };
         // The turn ends after this, so that it is not another profile that is switched off.
-        let off = move || turn.0.datapath().set_profiling(turn.0.config.profile);
+        // What fails is in the log.
+        let off = move || drop(turn.0.set_profiling(turn.0.config.profile));
         // Whoever drops it may be a task, and a reload may have the data path for seconds.
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(off)),

@@ -77,7 +77,8 @@ fn hooks(taken: &Taken) -> Vec<HookCost> {
         .programs
         .iter()
         .map(|program| {
-            let before = taken.programs_before.iter().find(|before| before.id == program.id);
+            // By name: while verdicts were timed another program was in its place, with another number.
+            let before = taken.programs_before.iter().find(|before| before.name == program.name);
             let runs = program.run_count.saturating_sub(before.map_or(0, |before| before.run_count));
             let took = program.run_time_ns.saturating_sub(before.map_or(0, |before| before.run_time_ns));
             let ns_per_run = mean(took, runs, taken.statistics_cost.in_run_time_ns);

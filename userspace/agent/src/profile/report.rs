@@ -46,6 +46,7 @@ pub(crate) struct Report {
 
 /// What measuring took, as measured in this profile.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the unit, as everywhere in JSON")]
 pub(crate) struct Measuring {
     /// The kernel's run statistics: in the run time of every run, and taken off.
     pub(crate) statistics_in_run_time_ns: f64,

@@ -42,14 +42,15 @@ fn the_page_stands_alone_and_escapes_every_name() {
     }
     assert!(page.contains("policies/&lt;b&gt;&quot;&amp;.yaml:11:18"));
     for tag in ["svg", "table", "html", "body", "h2", "dl"] {
-        let (opened, closed) = (page.matches(&format!("<{tag}")), page.matches(&format!("</{tag}>")));
-        assert_eq!(opened.count(), closed.count(), "{tag}");
+        let count = |text: String| page.matches(&text).count();
+        assert_eq!(count(format!("<{tag}")), count(format!("</{tag}>")), "{tag}");
     }
 }
 
 #[test]
 fn an_idle_machine_has_a_report_too() {
-    let idle = Report { maps: vec![MapCost::default()], rules: vec![RuleCost::default()], ..Report::default() };
+    let idle =
+        Report { maps: vec![MapCost::default()], rules: vec![RuleCost::default()], ..Report::default() };
     for report in [Report::default(), idle] {
         let page = html::page(&report);
         assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");

@@ -1,5 +1,7 @@
 //! A profile for a terminal.
 
+use std::fmt::Write as _;
+
 use super::report::{Bucket, Report, VerdictCost};
 use crate::output::{Paint, bytes, columns};
 
@@ -40,7 +42,10 @@ pub(super) fn text(report: &Report, paint: Paint) -> String {
         lines.push(rules(report, paint));
     }
     if report.verdicts_of_other_rules > 0 {
-        lines.push(format!("{} verdicts are of rules for which there was no room\n", report.verdicts_of_other_rules));
+        lines.push(format!(
+            "{} verdicts are of rules for which there was no room\n",
+            report.verdicts_of_other_rules
+        ));
     }
     if !report.look_ups.is_empty() {
         lines.push(paint.bold("Look-ups"));
@@ -63,9 +68,10 @@ pub(super) fn measuring(report: &Report) -> String {
     let per_run = taken
         .statistics_per_run_ns
         .map_or_else(|| "(they were on before) ".to_owned(), |ns| format!("add {ns:.0} ns to a run, and "));
-    let clock = taken
-        .clock_ns
-        .map_or_else(|| "no verdict was timed".to_owned(), |ns| format!("the clock {ns:.0} ns of a timed verdict or look-up"));
+    let clock = taken.clock_ns.map_or_else(
+        || "no verdict was timed".to_owned(),
+        |ns| format!("the clock {ns:.0} ns of a timed verdict or look-up"),
+    );
     format!(
         "taken off: statistics {per_run}are {:.0} ns of its run time; {clock}",
         taken.statistics_in_run_time_ns
@@ -93,7 +99,8 @@ fn hooks(report: &Report, paint: Paint) -> String {
 fn verdicts(report: &Report, paint: Paint) -> String {
     let all = report.hits.verdicts + report.misses.verdicts;
     let row = |name: &str, cost: &VerdictCost| {
-        let share = if all == 0 { 0.0 } else { crate::quantile::float(cost.verdicts) / crate::quantile::float(all) };
+        let share =
+            if all == 0 { 0.0 } else { crate::quantile::float(cost.verdicts) / crate::quantile::float(all) };
         vec![
             name.to_owned(),
             cost.verdicts.to_string(),
@@ -110,7 +117,8 @@ fn verdicts(report: &Report, paint: Paint) -> String {
     let mut text = format!("{}\n{}", paint.bold("Verdict time"), columns(&heads, &rows, paint));
     for (name, cost) in [("remembered", &report.hits), ("decided", &report.misses)] {
         if !cost.histogram.is_empty() {
-            text += &format!("\n{name}, ns with the clock's:\n{}", bars(&cost.histogram));
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n{name}, ns with the clock's:\n{}", bars(&cost.histogram));
         }
     }
     text
@@ -119,13 +127,24 @@ fn verdicts(report: &Report, paint: Paint) -> String {
 /// A histogram in lines of characters.
 fn bars(histogram: &[Bucket]) -> String {
     let most = histogram.iter().map(|bucket| bucket.count).max().unwrap_or(0).max(1);
-    let used = histogram.iter().filter(|bucket| bucket.to_ns > bucket.from_ns || bucket.count > 0);
     let line = |bucket: &Bucket| {
-        let length = usize::try_from(u128::from(bucket.count) * BAR as u128 / u128::from(most)).unwrap_or(BAR);
+        let length =
+            usize::try_from(u128::from(bucket.count) * BAR as u128 / u128::from(most)).unwrap_or(BAR);
         let bar = if bucket.count > 0 { "#".repeat(length.max(1)) } else { String::new() };
         format!("{:>10}  {:>9}  {bar}", bucket.from_ns, bucket.count).trim_end().to_owned() + "\n"
     };
-    used.map(line).collect()
+    // Empty ones in a row are one line.
+    let mut text = String::new();
+    let mut was_empty = false;
+    for bucket in histogram {
+        match (bucket.count, was_empty) {
+            (0, true) => {}
+            (0, false) => text += "       ...\n",
+            _ => text += &line(bucket),
+        }
+        was_empty = bucket.count == 0;
+    }
+    text
 }
 
 fn rules(report: &Report, paint: Paint) -> String {

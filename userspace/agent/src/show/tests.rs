@@ -7,6 +7,9 @@ use windrose_datapath::abi::{Address, ConnectionRow, Event, Verdict, decision};
 use super::*;
 use crate::book::Book;
 use crate::clock::Clock;
+use crate::compile::VerifiedView;
+use crate::edge::{InterfaceView, ListView};
+use crate::record::Balanced;
 use crate::refused::FaultView;
 use crate::snapshot::{Counts, Reload};
 use crate::status::{Kernel, Lost, MapView, ProgramView};
@@ -33,7 +36,7 @@ fn golden_connections_for_people() {
         tcp_state: 1,
         ..ConnectionRow::ZERO
     };
-    let view = crate::record::connection(&row, &Book::default(), &Clock::now());
+    let view = crate::record::connection(&row, &Balanced::default(), &Book::default(), &Clock::now());
     output::golden::assert("connections.txt", &connections_text(&[view], Paint::off()));
 }
 
@@ -76,7 +79,7 @@ fn golden_status_for_people() {
         audit: false,
         refused_ingress: "reset".to_owned(),
         statistics: true,
-        counts: Counts { workloads: 4, policies: 1, rules: 2, namespaces: 2 },
+        counts: Counts { workloads: 4, policies: 1, rules: 2, namespaces: 2, services: 1, endpoints: 3 },
         maps: vec![MapView { map: "RULES".to_owned(), entries: 7, capacity: 1024 }],
         programs: vec![ProgramView {
             name: "connect4".to_owned(),
@@ -85,12 +88,30 @@ fn golden_status_for_people() {
             run_count: 100,
             run_time_ns: 21_000,
         }],
-        kernel: Kernel { release: "6.18.0".to_owned(), features: vec!["btf".to_owned()] },
+        kernel: Kernel {
+            release: "6.18.0".to_owned(),
+            features: vec!["btf".to_owned()],
+            unused: crate::status::unused(),
+        },
+        edge: Some(EdgeView {
+            interfaces: vec![
+                InterfaceView {
+                    interface: "eth0".to_owned(),
+                    mode: Some("generic".to_owned()),
+                    why: "loopback has no native hook".to_owned(),
+                },
+                InterfaceView { interface: "eth1".to_owned(), mode: None, why: "it is not there".to_owned() },
+            ],
+            lists: vec![ListView { list: "deny.txt".to_owned(), entries: Some(1), ..ListView::default() }],
+            list_failures: 0,
+        }),
+        verified: Some(VerifiedView { witnesses: 667, classes: 255, complete: true }),
         last_reload: Some(Reload {
             at: "2026-01-02T03:04:05.000000Z".to_owned(),
             ok: false,
             faults: vec![FaultView::without_place("it does not fit".to_owned())],
             compile_ms: 1,
+            verify_ms: 2,
             apply_ms: 0,
             ended_connections: 0,
         }),
@@ -102,6 +123,8 @@ fn golden_status_for_people() {
             unnamed_refusals: 0,
             unnamed_edges: 0,
             no_connection_row: 0,
+            no_balanced_row: 0,
+            uncounted_loads: 0,
             dropped_packets: 9,
         },
     };

@@ -6,6 +6,7 @@ use ratatui::style::{Color, Modifier, Style};
 
 use super::View;
 use super::figures::{bytes, count, rate};
+use super::gather::EDGE;
 use super::model::{Model, VIEWS};
 use super::rates::Reading;
 use super::table::{Column, Row, columns, fit, rows};
@@ -13,22 +14,23 @@ use crate::quantile::float;
 
 /// What each key does.
 const HELP: &[&str] = &[
-    "1 2 3 4, Tab      pairs, connections, drops, programs",
+    "1 2 3 4 5, Tab    pairs, connections, drops, programs, services",
     "s, Right          sort by the next column",
     "S, Left           sort by the one before",
     "r                 sort the other way round",
     "/                 show only rows that contain a text; Esc shows all",
     "p, Space          pause, go on",
-    "t                 have the kernel count runs and run time of programs, or no longer",
+    "t                 have the kernel count what programs take, or no longer",
     "Up Down PgUp PgDn Home End",
     "q, Ctrl-C         quit",
     "",
-    "Rates are since the sample before. Bytes are in powers of 1024; SENT goes from source",
-    "to destination. RTT is of samples since then, known to a power of two. A row without a",
-    "port counts refusals, which know none.",
+    "Rates are since the sample before. Bytes are in powers of 1024; SENT goes from",
+    "source to destination. RTT is of samples since then, known to a power of two.",
+    "A row without a port counts refusals, which know none. At the top, dropped/s is",
+    "packets that policy drops, edge/s frames dropped before the network stack.",
 ];
 
-const KEYS: &str = "q quit  1-4 view  s S sort  r reverse  / filter  p pause  t statistics  ? help";
+const KEYS: &str = "q quit  1-5 view  s S sort  r reverse  / filter  p pause  t statistics  ? help";
 
 /// What a line of the screen is for, from the top; those that a low screen has no room for are missing.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -168,8 +170,16 @@ fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
 fn totals(reading: &Reading) -> String {
     let sum = |of: fn(&super::rates::PairRates) -> f64| reading.pairs.iter().map(of).sum::<f64>();
     let live: u64 = reading.pairs.iter().map(|pair| pair.active).sum();
+    let at_edge: Vec<f64> = reading
+        .drops
+        .iter()
+        .filter(|row| row.drop.direction == EDGE)
+        .map(|row| row.attempts_per_second)
+        .collect();
+    let at_edge =
+        if at_edge.is_empty() { String::new() } else { format!("  edge/s {}", rate(at_edge.iter().sum())) };
     format!(
-        "live {}  opened/s {}  sent/s {}  received/s {}  refused/s {}  packets dropped/s {}",
+        "live {}  open/s {}  sent/s {}  recv/s {}  refused/s {}  dropped/s {}{at_edge}",
         count(float(live)),
         rate(sum(|pair| pair.opened_per_second)),
         bytes(sum(|pair| pair.bytes_sent_per_second)),
@@ -185,6 +195,7 @@ const fn view_name(view: View) -> &'static str {
         View::Connections => "connections",
         View::Drops => "drops",
         View::Programs => "programs",
+        View::Services => "services",
     }
 }
 
@@ -242,7 +253,10 @@ fn table(canvas: &mut Canvas<'_>, lines: &Lines, model: &Model) {
             if is_sorted {
                 style = style.patch(canvas.colour(Color::Cyan));
             }
-            cell(canvas, (x, y), &head, column, *width, style);
+            // A head that fills its column has its arrow in the gap before.
+            let is_full = x > 0 && head.chars().count() > usize::from(*width);
+            let gap = u16::from(is_full && column.is_number);
+            cell(canvas, (x - gap, y), &head, column, *width + gap, style);
             x += width + 1;
         }
     }

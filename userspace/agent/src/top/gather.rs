@@ -8,23 +8,29 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::SystemTime;
 
-use windrose_datapath::abi::{ConnectionRow, Direction, DropReason, FlowKey, FlowRow, RefusalKey};
+use windrose_datapath::abi::{
+    ConnectionRow, Direction, DropReason, EdgeReason, FlowKey, FlowRow, RefusalKey,
+};
 use windrose_datapath::{DatapathError, ProgramStatus};
 use windrose_policy::model::ObjectName;
 use windrose_policy::reference::protocol_name;
 
 use super::sample::{ConnectionTotals, Drop, DropTotals, Pair, PairTotals, ProgramTotals, Sample};
+use super::services::services;
 use crate::agent::Agent;
 use crate::book::Book;
 use crate::clock::{Clock, rfc3339};
 use crate::metrics::{Edge, Ports, Totals, collect};
-use crate::record::{self, ConnectionView, decided_by};
+use crate::record::{self, Balanced, ConnectionView, decided_by};
 
 /// Who is no workload.
 const OUTSIDE: &str = "outside";
 
 /// A workload that no policy names any more.
 const GONE: &str = "gone";
+
+/// Where a frame is dropped before the network stack.
+pub(super) const EDGE: &str = "edge";
 
 /// Connections that are listed unless asked otherwise.
 pub(crate) const LISTED: usize = 1000;
@@ -37,10 +43,17 @@ pub(crate) fn sample(agent: &Agent, listed: usize) -> Result<Sample, DatapathErr
     let edges = datapath.edges()?;
     let (connections, flows) = (datapath.connections()?, datapath.flows()?);
     let clock = Clock::now();
+    let balanced = Balanced::new(&datapath.balanced()?);
     let refusals = datapath.refusals()?;
-    let (counts, programs) = (datapath.counts()?, datapath.programs()?);
+    let (totals, loads) = (datapath.service_totals()?, datapath.endpoint_loads()?);
+    let (counts, mut programs) = (datapath.counts()?, datapath.programs()?);
     let (epoch, generation) = (datapath.epoch()?, datapath.generation());
     drop(datapath);
+    let mut at_edge = None;
+    if let Some(edge) = &agent.edge {
+        programs.push(edge.program()?);
+        at_edge = Some(edge.counts()?);
+    }
     let snapshot = agent.snapshot();
     let book = &snapshot.book;
     Ok(Sample {
@@ -55,8 +68,12 @@ pub(crate) fn sample(agent: &Agent, listed: usize) -> Result<Sample, DatapathErr
         lost_events: counts.lost_events,
         live: connections.len() + flows.len(),
         pairs: pairs(&collect(book, Ports::All, &edges, &connections, &flows)),
-        connections: list(book, &clock, connections, flows, listed),
-        drops: drops(book, &refusals),
+        connections: list(book, &clock, connections, flows, &balanced, listed),
+        drops: dropped_by_policy(book, &refusals)
+            .into_iter()
+            .chain(at_edge.into_iter().flatten().filter_map(dropped_by_edge))
+            .collect(),
+        services: services(book, &totals, &loads),
         programs: programs.into_iter().map(program).collect(),
     })
 }
@@ -103,6 +120,7 @@ fn list(
     clock: &Clock,
     mut connections: Vec<ConnectionRow>,
     mut flows: Vec<(FlowKey, FlowRow)>,
+    balanced: &Balanced,
     listed: usize,
 ) -> Vec<ConnectionTotals> {
     connections.sort_by_key(|row| std::cmp::Reverse(row.active_ns));
@@ -122,12 +140,17 @@ fn list(
                 let mut hasher = DefaultHasher::new();
                 key.hash(&mut hasher);
                 let age = age(clock, row.start_ns);
-                list.push(connection(&record::flow(&key, &row, book, clock), hasher.finish(), (0, 0), age));
+                list.push(connection(
+                    &record::flow(&key, &row, balanced, book, clock),
+                    hasher.finish(),
+                    (0, 0),
+                    age,
+                ));
             }
         } else if let Some(row) = connections.next() {
             let age = age(clock, row.start_ns);
             let rtt = (row.srtt_us, row.min_rtt_us);
-            list.push(connection(&record::connection(&row, book, clock), row.cookie, rtt, age));
+            list.push(connection(&record::connection(&row, balanced, book, clock), row.cookie, rtt, age));
         }
     }
     list
@@ -158,6 +181,7 @@ fn connection(
         direction: decided.direction.clone(),
         state: view.state.clone(),
         path: "stack".to_owned(),
+        service: view.service.as_ref().map(|service| service.name.clone()).unwrap_or_default(),
         decided_by: decided_by(decided),
         bytes_sent,
         bytes_received,
@@ -168,7 +192,7 @@ fn connection(
     }
 }
 
-fn drops(book: &Book, refusals: &[(RefusalKey, u64)]) -> Vec<DropTotals> {
+fn dropped_by_policy(book: &Book, refusals: &[(RefusalKey, u64)]) -> Vec<DropTotals> {
     let named = |number: u32| match number {
         0 => OUTSIDE.to_owned(),
         number => book.workload(number).map_or_else(|| GONE.to_owned(), |name| full(name)),
@@ -194,6 +218,14 @@ fn drops(book: &Book, refusals: &[(RefusalKey, u64)]) -> Vec<DropTotals> {
     drops.into_iter().map(|(drop, attempts)| DropTotals { drop, attempts }).collect()
 }
 
+fn dropped_by_edge((reason, frames): (EdgeReason, u64)) -> Option<DropTotals> {
+    if reason.passes() || frames == 0 {
+        return None;
+    }
+    let drop = Drop { reason: reason.as_str().to_owned(), direction: EDGE.to_owned(), ..Drop::default() };
+    Some(DropTotals { drop, attempts: frames })
+}
+
 fn program(status: ProgramStatus) -> ProgramTotals {
     ProgramTotals {
         program: status.name.to_owned(),
@@ -207,7 +239,8 @@ fn name(workload: Option<&Arc<ObjectName>>) -> String {
     workload.map_or_else(|| OUTSIDE.to_owned(), |name| full(name))
 }
 
-fn full(name: &ObjectName) -> String {
+/// `namespace/name`.
+pub(super) fn full(name: &ObjectName) -> String {
     format!("{}/{}", name.namespace, name.name)
 }
 
@@ -240,16 +273,31 @@ mod tests {
         let rows = (1..=5).map(|n| ConnectionRow { cookie: n, active_ns: 10 * n, ..ConnectionRow::ZERO });
         let flow = FlowRow { active_ns: 45, ..FlowRow::ZERO };
         let clock = Clock::now();
-        let listed = list(&Book::default(), &clock, rows.collect(), vec![(FlowKey::ZERO, flow)], 3);
+        let listed = list(
+            &Book::default(),
+            &clock,
+            rows.collect(),
+            vec![(FlowKey::ZERO, flow)],
+            &Balanced::default(),
+            3,
+        );
         let ids: Vec<u64> = listed.iter().map(|connection| connection.id).collect();
         assert_eq!((ids[0], ids[2], listed.len()), (5, 4, 3));
         assert_eq!(listed[1].state, "active");
     }
 
     #[test]
+    fn the_edge_shows_what_it_drops_and_not_what_it_lets_pass() {
+        assert_eq!(dropped_by_edge((EdgeReason::Passed, 5)), None);
+        assert_eq!(dropped_by_edge((EdgeReason::DeniedHost, 0)), None);
+        let shown = dropped_by_edge((EdgeReason::DeniedHost, 5)).unwrap();
+        assert_eq!((shown.attempts, shown.drop.direction.as_str()), (5, EDGE));
+    }
+
+    #[test]
     fn a_refusal_of_a_workload_that_is_gone_is_not_lost() {
         let key = RefusalKey { workload: 7, reason: DropReason::Isolated as u8, ..RefusalKey::default() };
-        let drops = drops(&Book::default(), &[(key, 3), (RefusalKey { rule: 9, ..key }, 4)]);
+        let drops = dropped_by_policy(&Book::default(), &[(key, 3), (RefusalKey { rule: 9, ..key }, 4)]);
         assert_eq!(drops.len(), 1, "the same to whoever reads it: {drops:?}");
         assert_eq!((drops[0].attempts, drops[0].drop.destination.as_str()), (7, GONE));
     }

@@ -5,7 +5,8 @@ use super::rates::Reading;
 use super::table::{Sort, columns, first_sort};
 
 /// The views in the order of their keys.
-pub(super) const VIEWS: [View; 4] = [View::Pairs, View::Connections, View::Drops, View::Programs];
+pub(super) const VIEWS: [View; 5] =
+    [View::Pairs, View::Connections, View::Drops, View::Programs, View::Services];
 
 /// A key that means something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +122,7 @@ impl Model {
             Key::Char('s') | Key::Right => self.sort_by_next(1),
             Key::Char('S') | Key::Left => self.sort_by_next(-1),
             Key::Char('/') => self.is_typing = true,
-            Key::Char(digit @ '1'..='4') => {
+            Key::Char(digit @ '1'..='5') => {
                 let view = digit.to_digit(10).and_then(|digit| VIEWS.get(digit as usize - 1));
                 self.show(view.copied().unwrap_or(self.view));
             }
@@ -282,7 +283,7 @@ mod tests {
     fn the_views_go_round() {
         let mut model = model();
         model.press(Key::BackTab, 10);
-        assert_eq!(model.view, View::Programs);
+        assert_eq!(model.view, View::Services);
         model.press(Key::Tab, 10);
         assert_eq!(model.view, View::Pairs);
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::sample::{ConnectionTotals, Drop, Pair, PairTotals, Sample};
+use super::gather::EDGE;
+use super::sample::{ConnectionTotals, Drop, Pair, PairTotals, Sample, ServicePort, ServiceTotals};
 use crate::quantile::{Scale, float};
 
 /// What is shown of a moment: totals, and rates since the sample before.
@@ -28,6 +29,7 @@ pub(crate) struct Reading {
     pub(crate) pairs: Vec<PairRates>,
     pub(crate) connections: Vec<ConnectionRates>,
     pub(crate) drops: Vec<DropRates>,
+    pub(crate) services: Vec<ServiceRates>,
     pub(crate) programs: Vec<ProgramRates>,
 }
 
@@ -66,6 +68,15 @@ pub(crate) struct DropRates {
     pub(crate) drop: Drop,
     pub(crate) attempts: u64,
     pub(crate) attempts_per_second: f64,
+}
+
+/// A port of a service, or one of its endpoints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct ServiceRates {
+    #[serde(flatten)]
+    pub(crate) totals: ServiceTotals,
+    pub(crate) connections_per_second: f64,
+    pub(crate) refused_per_second: f64,
 }
 
 /// A program between the two samples, while the kernel's statistics were on.
@@ -129,6 +140,7 @@ fn reading(before: Option<&Sample>, sample: &Sample) -> Reading {
         pairs: pairs(span, before, sample),
         connections: connections(span, before, sample),
         drops: drops(span, before, sample),
+        services: services(span, before, sample),
         programs: programs(span, before, sample),
     }
 }
@@ -181,7 +193,9 @@ fn pairs(span: Span, before: Option<&Sample>, sample: &Sample) -> Vec<PairRates>
             },
         );
     }
-    for row in drops(span, before, sample).into_iter().filter(|row| !row.drop.audited) {
+    for row in
+        drops(span, before, sample).into_iter().filter(|row| !row.drop.audited && row.drop.direction != EDGE)
+    {
         let pair = Pair {
             source: row.drop.source,
             destination: row.drop.destination,
@@ -238,6 +252,20 @@ fn drops(span: Span, before: Option<&Sample>, sample: &Sample) -> Vec<DropRates>
             attempts_per_second: span.rate(totals.attempts, known.get(&totals.drop).copied()),
         })
         .collect()
+}
+
+fn services(span: Span, before: Option<&Sample>, sample: &Sample) -> Vec<ServiceRates> {
+    let known: HashMap<&ServicePort, &ServiceTotals> =
+        before.into_iter().flat_map(|before| &before.services).map(|totals| (&totals.port, totals)).collect();
+    let rates = |totals: &ServiceTotals| {
+        let was = known.get(&totals.port);
+        ServiceRates {
+            totals: totals.clone(),
+            connections_per_second: span.rate(totals.connections, was.map(|was| was.connections)),
+            refused_per_second: span.rate(totals.refused, was.map(|was| was.refused)),
+        }
+    };
+    sample.services.iter().map(rates).collect()
 }
 
 fn programs(span: Span, before: Option<&Sample>, sample: &Sample) -> Vec<ProgramRates> {

@@ -29,8 +29,10 @@ pub(crate) struct Sample {
     pub(crate) pairs: Vec<PairTotals>,
     /// Live connections and flows, those that were active last first; at most as many as asked for.
     pub(crate) connections: Vec<ConnectionTotals>,
-    /// What was refused, and what would have been.
+    /// What was refused, and what would have been; what the edge has dropped.
     pub(crate) drops: Vec<DropTotals>,
+    /// Connections of services, by port and endpoint.
+    pub(crate) services: Vec<ServiceTotals>,
     /// What is attached.
     pub(crate) programs: Vec<ProgramTotals>,
 }
@@ -87,6 +89,9 @@ pub(crate) struct ConnectionTotals {
     pub(crate) state: String,
     /// How its bytes travel: `stack`, through the whole network stack.
     pub(crate) path: String,
+    /// `namespace/name` of the service that the source asked for; empty if it asked for none, or that
+    /// is not known (at the destination's end).
+    pub(crate) service: String,
     /// The rule that decided, with its place; or `open` and the like.
     pub(crate) decided_by: String,
     /// Payload bytes from source to destination.
@@ -114,7 +119,8 @@ pub(crate) struct Drop {
     pub(crate) source: String,
     pub(crate) destination: String,
     pub(crate) protocol: String,
-    /// Where: `ingress` or `egress`, as the workload sees it whose policy decided.
+    /// Where: `ingress` or `egress`, as the workload sees it whose policy decided, or `edge`: a frame,
+    /// before the network stack, whose ends nobody has looked at.
     pub(crate) direction: String,
     /// It was only reported, and passed.
     pub(crate) audited: bool,
@@ -125,8 +131,35 @@ pub(crate) struct Drop {
 pub(crate) struct DropTotals {
     #[serde(flatten)]
     pub(crate) drop: Drop,
-    /// Attempts; repetitions of one within a while are one.
+    /// Attempts; repetitions of one within a while are one. At the edge: frames.
     pub(crate) attempts: u64,
+}
+
+/// A port of a service, and one of its endpoints or all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct ServicePort {
+    /// `namespace/name`.
+    pub(crate) service: String,
+    /// What clients ask for.
+    pub(crate) port: u16,
+    pub(crate) protocol: String,
+    /// `namespace/name`, or `unnamed` for those that are no workload; empty for all.
+    pub(crate) endpoint: String,
+}
+
+/// Connections of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServiceTotals {
+    #[serde(flatten)]
+    pub(crate) port: ServicePort,
+    /// Live ones.
+    pub(crate) live: u64,
+    /// Those that were given the endpoint, or some endpoint.
+    pub(crate) connections: u64,
+    /// Those for which there was no endpoint. Of all endpoints only.
+    pub(crate) refused: u64,
+    /// Those that were ended because their endpoint had gone. Of all endpoints only.
+    pub(crate) ended: u64,
 }
 
 /// A program while the kernel's statistics were on.

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use super::View;
 use super::figures::{bytes, count, micros, rate, share};
-use super::rates::{ConnectionRates, DropRates, PairRates, ProgramRates, Reading};
+use super::rates::{ConnectionRates, DropRates, PairRates, ProgramRates, Reading, ServiceRates};
+use super::sample::ServiceTotals;
 use crate::clock::short;
 
 /// A column.
@@ -64,6 +65,7 @@ const CONNECTIONS: &[Column] = &[
     number("RTT", 7, 120),
     number("RESENT", 6, 20),
     number("AGE", 8, 70),
+    text("SERVICE", 10, 75),
     text("DECIDED BY", 16, 80),
 ];
 
@@ -74,7 +76,7 @@ const DROPS: &[Column] = &[
     text("SOURCE", 12, 230),
     text("DESTINATION", 12, 230),
     word("PROTO", 5, 50),
-    word("WHERE", 7, 60),
+    word("WHERE", 13, 60),
     number("ATTEMPTS", 8, 245),
     number("RATE/s", 6, 250),
 ];
@@ -87,6 +89,19 @@ const PROGRAMS: &[Column] = &[
     number("CPU", 7, 210),
 ];
 
+const SERVICES: &[Column] = &[
+    text("SERVICE", 14, 255),
+    number("PORT", 5, 230),
+    word("PROTO", 5, 20),
+    text("ENDPOINT", 14, 240),
+    number("LIVE", 6, 200),
+    number("OPEN/s", 6, 220),
+    number("REFUSED/s", 9, 210),
+    number("OPENED", 8, 100),
+    number("REFUSED", 8, 90),
+    number("ENDED", 6, 80),
+];
+
 /// The columns of a view.
 pub(super) const fn columns(view: View) -> &'static [Column] {
     match view {
@@ -94,6 +109,7 @@ pub(super) const fn columns(view: View) -> &'static [Column] {
         View::Connections => CONNECTIONS,
         View::Drops => DROPS,
         View::Programs => PROGRAMS,
+        View::Services => SERVICES,
     }
 }
 
@@ -103,6 +119,7 @@ pub(super) const fn first_sort(view: View) -> usize {
         View::Pairs | View::Connections => 6,
         View::Drops => 8,
         View::Programs => 4,
+        View::Services => 5,
     }
 }
 
@@ -158,6 +175,7 @@ pub(super) fn rows(reading: &Reading, view: View, sort: Sort, filter: &str) -> V
         }
         View::Drops => sorted(&reading.drops, |row| row.attempts).map(drop).collect(),
         View::Programs => reading.programs.iter().map(program).collect(),
+        View::Services => reading.services.iter().map(service).collect(),
     };
     if !filter.is_empty() {
         let wanted = filter.to_lowercase();
@@ -217,6 +235,7 @@ fn connection(row: &ConnectionRates) -> Row {
         Cell::maybe(micros, rtt),
         Cell::of(count, crate::quantile::float(connection.retransmits)),
         Cell::maybe(short, (connection.age_seconds > 0.0).then_some(connection.age_seconds)),
+        Cell::text(&connection.service),
         Cell::text(&connection.decided_by),
     ]
 }
@@ -234,6 +253,25 @@ fn drop(row: &DropRates) -> Row {
         Cell::text(place),
         Cell::of(count, crate::quantile::float(row.attempts)),
         Cell::of(rate, row.attempts_per_second),
+    ]
+}
+
+fn service(row: &ServiceRates) -> Row {
+    let ServiceTotals { port, live, connections, refused, ended } = &row.totals;
+    let is_sum = port.endpoint.is_empty();
+    // An endpoint refuses nobody: who finds none is counted with the port.
+    let of_all = |cell: Cell| if is_sum { cell } else { Cell::number(String::new(), 0.0) };
+    vec![
+        Cell::text(&port.service),
+        Cell::number(port.port.to_string(), f64::from(port.port)),
+        Cell::text(&port.protocol),
+        Cell::text(if is_sum { "all" } else { &port.endpoint }),
+        Cell::of(count, crate::quantile::float(*live)),
+        Cell::of(rate, row.connections_per_second),
+        of_all(Cell::of(rate, row.refused_per_second)),
+        Cell::of(count, crate::quantile::float(*connections)),
+        of_all(Cell::of(count, crate::quantile::float(*refused))),
+        of_all(Cell::of(count, crate::quantile::float(*ended))),
     ]
 }
 
@@ -289,6 +327,7 @@ pub(super) fn fit(columns: &[Column], rows: &[Row], width: u16) -> Vec<(usize, u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::top::model::VIEWS;
 
     fn reading() -> Reading {
         let pair = |source: &str, sent| PairRates {
@@ -331,9 +370,10 @@ mod tests {
             connections: vec![ConnectionRates::default()],
             drops: vec![DropRates::default()],
             programs: vec![ProgramRates::default()],
+            services: vec![ServiceRates::default()],
             ..Reading::default()
         };
-        for view in [View::Pairs, View::Connections, View::Drops, View::Programs] {
+        for view in VIEWS {
             let sort = Sort { column: first_sort(view), is_descending: true };
             let rows = rows(&reading, view, sort, "");
             assert_eq!(rows[0].len(), columns(view).len(), "{view:?}");
@@ -343,7 +383,7 @@ mod tests {
 
     #[test]
     fn columns_go_by_their_rank_until_the_rest_fits() {
-        for view in [View::Pairs, View::Connections, View::Drops, View::Programs] {
+        for view in VIEWS {
             for width in 0..300 {
                 let fitted = fit(columns(view), &[], width);
                 let sum: u16 = fitted.iter().map(|(_, width)| width + 1).sum();

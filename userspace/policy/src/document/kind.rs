@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::node::{Mark, Node, Value};
 use super::reader::{Reader, one_of};
-use super::{Object, cluster_policy, namespace, network_policy, workload};
+use super::{Object, cluster_policy, namespace, network_policy, service, slice, workload};
 use crate::fault::{nearest, quoted};
 
 /// A kind that policy files may hold.
@@ -12,6 +12,8 @@ use crate::fault::{nearest, quoted};
 enum Kind {
     Namespace,
     Workload,
+    Service,
+    EndpointSlice,
     NetworkPolicy,
     ClusterPolicy,
     /// A list of objects of one kind, or (`v1` List) of any.
@@ -27,8 +29,10 @@ struct Known {
 }
 
 /// Every kind but the lists of one kind, which are these names and `List`.
-static KNOWN: [Known; 5] = [
+static KNOWN: [Known; 7] = [
     Known { version: "v1", name: "Namespace", kind: Kind::Namespace },
+    Known { version: "v1", name: "Service", kind: Kind::Service },
+    Known { version: "discovery.k8s.io/v1", name: "EndpointSlice", kind: Kind::EndpointSlice },
     Known { version: "windrose.dev/v1alpha1", name: "Workload", kind: Kind::Workload },
     Known { version: "networking.k8s.io/v1", name: "NetworkPolicy", kind: Kind::NetworkPolicy },
     Known {
@@ -55,6 +59,8 @@ fn decode_as(
     match kind {
         Kind::Namespace => objects.extend(namespace::decode(reader, node).map(Object::Namespace)),
         Kind::Workload => objects.extend(workload::decode(reader, node).map(Object::Workload)),
+        Kind::Service => objects.extend(service::decode(reader, node).map(Object::Service)),
+        Kind::EndpointSlice => objects.extend(slice::decode(reader, node).map(Object::Slice)),
         Kind::NetworkPolicy => {
             objects.extend(network_policy::decode(reader, node).map(Arc::new).map(Object::NetworkPolicy));
         }
@@ -142,7 +148,9 @@ fn find(
     let names: Vec<&str> =
         KNOWN.iter().filter(|known| known.version == version).map(|known| known.name).collect();
     if names.is_empty() {
-        let versions: Vec<&str> = KNOWN[..4].iter().map(|known| known.version).collect();
+        let mut versions: Vec<&str> = KNOWN.iter().map(|known| known.version).collect();
+        versions.sort_unstable();
+        versions.dedup();
         if nearest(name, KNOWN.iter().map(|known| known.name)).is_some() {
             reader.unknown(version_mark, "apiVersion", version, "", &versions);
         } else {

@@ -4,6 +4,7 @@
 use super::name::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::node::{Entry, Mark, Node, Value};
 use super::reader::Reader;
+use super::service::KEYS;
 use crate::fault::quoted;
 use crate::model::Labels;
 
@@ -16,7 +17,7 @@ const DEFAULT_NAMESPACE: &str = "default";
 /// The prefix of our annotations. Others are not ours to judge.
 const PREFIX: &str = "windrose.dev/";
 
-/// Our only annotation so far.
+/// Our annotation of namespaces and policies.
 const AUDIT: &str = "windrose.dev/audit";
 
 /// What faults call the two sides of a label.
@@ -47,6 +48,8 @@ pub(super) enum Shape {
     Namespace,
     /// An object in a namespace that cannot be in audit by itself.
     Workload,
+    /// A service: its name is a DNS label.
+    Service,
     /// A policy in a namespace.
     Policy,
     /// A policy without a namespace.
@@ -64,8 +67,20 @@ pub(super) struct Meta {
     pub(super) labels: Labels,
     /// Annotation `windrose.dev/audit` is `"true"`.
     pub(super) audit: bool,
+    /// Our annotations of a service.
+    pub(super) annotations: Vec<Annotation>,
     /// Where the name is.
     pub(super) mark: Mark,
+}
+
+/// One of our annotations of a service.
+#[derive(Debug)]
+pub(super) struct Annotation {
+    /// Where its key is.
+    pub(super) mark: Mark,
+    pub(super) name: &'static str,
+    pub(super) value_mark: Mark,
+    pub(super) value: String,
 }
 
 /// Decodes the metadata of the object at `mark`; `None`, and a fault, when it has no valid name.
@@ -83,12 +98,12 @@ pub(super) fn decode(
     let mut name = None;
     let mut namespace = None;
     let mut labels = Labels::new();
-    let mut audit = false;
+    let (mut audit, mut annotations) = (false, Vec::new());
     reader.fields(node, "metadata", &FIELDS, |reader, key, entry| match key {
         "name" => name = decode_name(reader, &entry.value, shape).map(|name| (entry.value.mark, name)),
         "namespace" => namespace = decode_namespace(reader, entry, shape),
         "labels" => labels = decode_labels(reader, &entry.value),
-        "annotations" => audit = decode_annotations(reader, &entry.value, shape),
+        "annotations" => (audit, annotations) = decode_annotations(reader, &entry.value, shape),
         _ => {}
     });
     let Some((mark, name)) = name else {
@@ -99,15 +114,17 @@ pub(super) fn decode(
     };
     let namespace = match shape {
         Shape::Namespace | Shape::ClusterPolicy => String::new(),
-        Shape::Workload | Shape::Policy => namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        Shape::Workload | Shape::Service | Shape::Policy => {
+            namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
+        }
     };
-    Some(Meta { name, namespace, labels, audit, mark })
+    Some(Meta { name, namespace, labels, audit, annotations, mark })
 }
 
 fn decode_name(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) -> Option<String> {
     let name = reader.text(node, "metadata.name")?;
     let check = match shape {
-        Shape::Namespace => check_label,
+        Shape::Namespace | Shape::Service => check_label,
         Shape::Workload | Shape::Policy | Shape::ClusterPolicy => check_subdomain,
     };
     if let Err(why) = check(name) {
@@ -150,19 +167,28 @@ fn decode_labels(reader: &mut Reader<'_>, node: &Node<'_>) -> Labels {
     labels
 }
 
-fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) -> bool {
-    let mut audit = false;
+fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) -> (bool, Vec<Annotation>) {
+    let (mut audit, mut annotations) = (false, Vec::new());
     for (mark, key, value_mark, value) in
         pairs(reader, node, "annotations", ("an annotation's key", "an annotation's value"))
     {
         if !key.starts_with(PREFIX) {
             continue;
         }
-        if key != AUDIT {
-            reader.unknown(mark, "annotation", key, "", &[AUDIT]);
+        if let Some(name) = KEYS.iter().find(|name| **name == key) {
+            if shape == Shape::Service {
+                annotations.push(Annotation { mark, name, value_mark, value: value.to_owned() });
+            } else {
+                reader.error(mark, format!("annotation `{name}` belongs on a Service, not here"));
+            }
             continue;
         }
-        if shape == Shape::Workload {
+        if key != AUDIT {
+            let known: &[&str] = if shape == Shape::Service { &KEYS } else { &[AUDIT] };
+            reader.unknown(mark, "annotation", key, "", known);
+            continue;
+        }
+        if matches!(shape, Shape::Workload | Shape::Service) {
             let message = format!(
                 "annotation `{AUDIT}` belongs on a Namespace, NetworkPolicy or ClusterNetworkPolicy, not here"
             );
@@ -179,7 +205,7 @@ fn decode_annotations(reader: &mut Reader<'_>, node: &Node<'_>, shape: Shape) ->
             }
         }
     }
-    audit
+    (audit, annotations)
 }
 
 /// The text-to-text pairs of a mapping: labels, annotations and `matchLabels`.

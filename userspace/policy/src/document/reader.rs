@@ -162,6 +162,17 @@ impl<'f> Reader<'f> {
         what: &str,
         bounds: RangeInclusive<u16>,
     ) -> Option<u16> {
+        let bounds = u32::from(*bounds.start())..=u32::from(*bounds.end());
+        self.integer_up_to(node, what, bounds).and_then(|value| u16::try_from(value).ok())
+    }
+
+    /// As [`Self::integer`], of larger bounds.
+    pub(super) fn integer_up_to(
+        &mut self,
+        node: &Node<'_>,
+        what: &str,
+        bounds: RangeInclusive<u32>,
+    ) -> Option<u32> {
         let value = match &node.value {
             Value::Scalar(scalar) if scalar.kind() == ScalarKind::Integer => parse(&scalar.text),
             Value::Scalar(scalar) if !scalar.is_plain && scalar.text.parse::<i64>().is_ok() => {
@@ -199,14 +210,36 @@ impl<'f> Reader<'f> {
         }
     }
 
+    /// True or false.
+    pub(super) fn boolean(&mut self, node: &Node<'_>, what: &str) -> Option<bool> {
+        match &node.value {
+            Value::Scalar(scalar) if let ScalarKind::Boolean(is) = scalar.kind() => Some(is),
+            _ => {
+                self.error(node.mark, format!("{what} must be true or false, not {}", node.describe()));
+                None
+            }
+        }
+    }
+
     /// One of a closed set of words.
     pub(super) fn word<T: Copy>(&mut self, node: &Node<'_>, what: &str, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(node, what)?;
+        self.word_of(node.mark, what, text, words)
+    }
+
+    /// As [`Self::word`], of a text.
+    pub(super) fn word_of<T: Copy>(
+        &mut self,
+        mark: Mark,
+        what: &str,
+        text: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        self.unknown(node.mark, what, text, "", &known);
+        self.unknown(mark, what, text, "", &known);
         None
     }
 
@@ -220,11 +253,11 @@ impl<'f> Reader<'f> {
 enum Bad {
     /// A leading zero: 010 is 8 to YAML 1.1, 10 to YAML 1.2.
     Zero,
-    /// Out of `u16`, so out of every range.
+    /// Out of `u32`, so out of every range.
     Range,
 }
 
-fn parse(text: &str) -> Result<u16, Bad> {
+fn parse(text: &str) -> Result<u32, Bad> {
     let (digits, radix) = match text.get(..2) {
         Some("0x") => (&text[2..], 16),
         Some("0o") => (&text[2..], 8),
@@ -233,7 +266,7 @@ fn parse(text: &str) -> Result<u16, Bad> {
     if radix == 10 && digits.len() > 1 && digits.trim_start_matches(['+', '-']).starts_with('0') {
         return Err(Bad::Zero);
     }
-    u16::from_str_radix(digits, radix).map_err(|_| Bad::Range)
+    u32::from_str_radix(digits, radix).map_err(|_| Bad::Range)
 }
 
 fn node_text(node: &Node<'_>) -> String {

@@ -5,6 +5,7 @@ use crate::model::{Model, Selector};
 use crate::source::{Parsed, Source, parse};
 
 mod hostile;
+mod services;
 
 fn read(name: &str, text: &str) -> Result<Parsed, Vec<Fault>> {
     parse(&[Source { name: name.to_owned(), text: text.to_owned() }])

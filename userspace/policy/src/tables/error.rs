@@ -3,8 +3,10 @@
 use windrose_abi::identity::MAX_GROUPS;
 use windrose_abi::rules::{MAX_CGROUP_DEPTH, MAX_ROWS, NAMES_PER_PORT, SETS_PER_ROW};
 
-use crate::model::{Direction, Workload};
+use crate::model::{Direction, Service, ServicePort, Workload};
 use crate::place::Place;
+
+use super::maglev::MAX_ENDPOINTS;
 
 /// Most rule sets that select one workload in one direction.
 pub const MAX_SETS: usize = MAX_ROWS as usize * SETS_PER_ROW;
@@ -58,6 +60,15 @@ impl CompileError {
 
     pub(super) fn too_many_names(workload: &Workload, port: u16, count: usize) -> Self {
         Self::of(workload, &format!("gives port {port} {count} names, the most is {NAMES_PER_PORT}"))
+    }
+
+    pub(super) fn too_many_endpoints(service: &Service, port: &ServicePort, count: usize) -> Self {
+        let name = &service.name;
+        let message = format!(
+            "Service {}/{} has {count} ready endpoints of port {}, the most is {MAX_ENDPOINTS}",
+            name.namespace, name.name, port.port
+        );
+        Self { place: Some(port.place.clone()), message }
     }
 
     pub(super) fn too_many_port_names(place: &Place) -> Self {

@@ -190,6 +190,9 @@ impl Compiler {
         if !self.tables.prefixes.is_empty() {
             flags |= ControlSlot::HAS_PREFIXES;
         }
+        if !self.tables.services.is_empty() {
+            flags |= ControlSlot::HAS_SERVICES;
+        }
         let control = ControlSlot { cgroup_depths: depths(levels), flags, ..ControlSlot::ZERO };
         if control != self.tables.control {
             self.record.control.get_or_insert(self.tables.control);

@@ -9,6 +9,7 @@ use crate::model::{Direction, Labels, ObjectName};
 use crate::place::Place;
 
 use super::number::{Content, Digest, Numbers, Space};
+use super::services::{EndpointRef, ServiceRef};
 
 /// Who shares an identity: workloads of one namespace with the same labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,6 +42,8 @@ pub struct Names {
     pub(super) rules: Numbers<RuleRef>,
     pub(super) places: HashMap<u32, Place>,
     pub(super) ports: Numbers<String>,
+    pub(super) services: Numbers<ServiceRef>,
+    pub(super) endpoints: Numbers<EndpointRef>,
 }
 
 impl Names {
@@ -52,6 +55,8 @@ impl Names {
             rules: Numbers::new(Space::ALL),
             places: HashMap::new(),
             ports: Numbers::new(Space::PORT_NAME),
+            services: Numbers::new(Space::ALL),
+            endpoints: Numbers::new(Space::ALL),
         }
     }
 
@@ -105,11 +110,23 @@ impl Names {
         self.ports.content(number.into()).map(String::as_str)
     }
 
+    /// The address and port of a service with this number.
+    pub fn service(&self, number: u32) -> Option<&ServiceRef> {
+        self.services.content(number)
+    }
+
+    /// The number of an endpoint.
+    pub fn endpoint_number(&self, endpoint: &EndpointRef) -> Option<u32> {
+        self.endpoints.number(endpoint)
+    }
+
     pub(super) fn sweep(&mut self) {
         self.workloads.sweep();
         self.identities.sweep();
         self.namespaces.sweep();
         self.ports.sweep();
+        self.services.sweep();
+        self.endpoints.sweep();
         for id in self.rules.sweep() {
             self.places.remove(&id);
         }

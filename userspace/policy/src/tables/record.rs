@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use windrose_abi::identity::IDENTITY_WORLD;
 use windrose_abi::{
-    Address, AddressSlot, ControlSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey, RuleSetSlot,
-    RuleSlot, WorkloadSlot,
+    Address, AddressSlot, ControlSlot, EndpointSlot, PortKey, PortSlot, PrefixKey, PrefixSlot, RuleKey,
+    RuleSetSlot, RuleSlot, ServiceKey, ServiceSlot, WorkloadSlot,
 };
 
 use super::Tables;
@@ -43,6 +43,12 @@ pub struct Changes {
     pub rules: Vec<Change<RuleKey, RuleSlot>>,
     /// By key.
     pub port_names: Vec<Change<PortKey, PortSlot>>,
+    /// By key.
+    pub services: Vec<Change<ServiceKey, ServiceSlot>>,
+    /// By number.
+    pub endpoints: Vec<Change<u32, EndpointSlot>>,
+    /// By number. Tables come and go; they never change.
+    pub balance_tables: Vec<Change<u32, Arc<[u32]>>>,
 }
 
 impl Changes {
@@ -58,6 +64,9 @@ impl Changes {
             + self.rule_sets.len()
             + self.rules.len()
             + self.port_names.len()
+            + self.services.len()
+            + self.endpoints.len()
+            + self.balance_tables.len()
     }
 
     /// Whether the two generations are the same.
@@ -81,6 +90,9 @@ impl Tables {
         apply(&mut self.rule_sets, &changes.rule_sets);
         apply(&mut self.rules, &changes.rules);
         apply(&mut self.port_names, &changes.port_names);
+        apply(&mut self.services, &changes.services);
+        apply(&mut self.endpoints, &changes.endpoints);
+        apply(&mut self.balance_tables, &changes.balance_tables);
     }
 }
 
@@ -149,6 +161,9 @@ pub(super) struct Record {
     pub(super) rule_sets: Touched<u32, RuleSetSlot>,
     pub(super) rules: Touched<RuleKey, RuleSlot>,
     pub(super) port_names: Touched<PortKey, PortSlot>,
+    pub(super) services: Touched<ServiceKey, ServiceSlot>,
+    pub(super) endpoints: Touched<u32, EndpointSlot>,
+    pub(super) balance_tables: Touched<u32, Arc<[u32]>>,
 }
 
 impl Record {
@@ -168,6 +183,9 @@ impl Record {
             rule_sets: self.rule_sets.take(&tables.rule_sets),
             rules: self.rules.take(&tables.rules),
             port_names: self.port_names.take(&tables.port_names),
+            services: self.services.take(&tables.services),
+            endpoints: self.endpoints.take(&tables.endpoints),
+            balance_tables: self.balance_tables.take(&tables.balance_tables),
         }
     }
 

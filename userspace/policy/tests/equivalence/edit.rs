@@ -20,7 +20,7 @@ pub(crate) fn edit(before: &Model, rng: &mut Rng) -> Model {
 }
 
 fn edit_once(model: &mut Model, other: &Model, rng: &mut Rng) {
-    match rng.below(10) {
+    match rng.below(14) {
         0 => {
             for (name, namespace) in &other.namespaces {
                 if rng.chance(40) {
@@ -50,6 +50,21 @@ fn edit_once(model: &mut Model, other: &Model, rng: &mut Rng) {
                 policy.audit = !policy.audit;
                 for rules in [&mut policy.ingress, &mut policy.egress].into_iter().flatten() {
                     rules.reverse();
+                }
+            }
+        }
+        9 => take_one(&mut model.services, &other.services, rng),
+        10 => drop_one(&mut model.services, rng),
+        11 => {
+            if let Some(service) = pick(&mut model.services, rng) {
+                let service = Arc::make_mut(service);
+                for port in &mut service.ports {
+                    if let Some(endpoint) = port.endpoints.first_mut() {
+                        endpoint.is_ready = !endpoint.is_ready;
+                    }
+                    if rng.chance(50) {
+                        port.endpoints.pop();
+                    }
                 }
             }
         }
@@ -87,9 +102,10 @@ fn drop_one<K: Ord + Clone, V>(objects: &mut std::collections::BTreeMap<K, V>, r
     }
 }
 
-/// No address is that of two workloads.
+/// No address is that of two workloads, or of two services.
 fn make_unique(model: &mut Model) {
     let mut taken = BTreeSet::new();
+    model.services.retain(|_, service| service.addresses.iter().all(|address| taken.insert(*address)));
     for workload in model.workloads.values_mut() {
         let mut kept = workload.addresses.clone();
         kept.retain(|address| taken.insert(*address));

@@ -13,11 +13,12 @@ use windrose_policy::reference::endpoint;
 
 mod policies;
 mod random;
+mod services;
 
 pub(crate) use random::Rng;
 
 /// The host's own addresses in generated flows.
-const HOSTS: [IpAddr; 2] =
+pub(crate) const HOSTS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 0, 3, 200)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xc8))];
 
 const NAMESPACES: [&str; 3] = ["shop", "bank", "ops"];
@@ -46,6 +47,13 @@ pub(crate) fn model(seed: u64) -> Model {
     for number in 0..maker.rng.below(7) {
         let policy = maker.cluster_policy(number);
         model.cluster_policies.insert(policy.name.clone(), Arc::new(policy));
+    }
+    let mut taken = BTreeSet::new();
+    for number in 0..maker.rng.below(4) {
+        let service = maker.service(number);
+        if service.addresses.iter().all(|address| taken.insert(*address)) {
+            model.services.insert(service.name.clone(), Arc::new(service));
+        }
     }
     model
 }

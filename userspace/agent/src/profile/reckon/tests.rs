@@ -63,9 +63,27 @@ pub(in crate::profile) fn taken() -> Taken {
             ],
         },
         maps: vec![
-            MapMemory { map: "FLOWS".to_owned(), key_bytes: 28, value_bytes: 112, capacity: 65_536, memory_bytes: 1 << 20 },
-            MapMemory { map: "RULES".to_owned(), key_bytes: 12, value_bytes: 32, capacity: 1 << 20, memory_bytes: 9 << 20 },
-            MapMemory { map: ".rodata".to_owned(), key_bytes: 4, value_bytes: 700, capacity: 1, memory_bytes: 8192 },
+            MapMemory {
+                map: "FLOWS".to_owned(),
+                key_bytes: 28,
+                value_bytes: 112,
+                capacity: 65_536,
+                memory_bytes: 1 << 20,
+            },
+            MapMemory {
+                map: "RULES".to_owned(),
+                key_bytes: 12,
+                value_bytes: 32,
+                capacity: 1 << 20,
+                memory_bytes: 9 << 20,
+            },
+            MapMemory {
+                map: ".rodata".to_owned(),
+                key_bytes: 4,
+                value_bytes: 700,
+                capacity: 1,
+                memory_bytes: 8192,
+            },
         ],
         fill: vec![MapFill { map: "RULES", entries: 12, capacity: 1 << 20 }],
         generation: 4,
@@ -81,7 +99,10 @@ fn is(value: f64, expected: f64) -> bool {
 fn what_statistics_take_is_taken_off_a_run() {
     let report = reckon(&taken(), &Book::default());
     let connect = &report.hooks[0];
-    assert_eq!((connect.program.as_str(), connect.runs, connect.counted_run_time_ns), ("connect4", 1000, 500_000));
+    assert_eq!(
+        (connect.program.as_str(), connect.runs, connect.counted_run_time_ns),
+        ("connect4", 1000, 500_000)
+    );
     assert!(connect.ns_per_run.is_some_and(|ns| is(ns, 460.0)), "{connect:?}");
     assert!(is(connect.runs_per_second, 400.0) && is(connect.cpu_share, 460e-9 * 400.0), "{connect:?}");
     assert_eq!(connect.memory_bytes, 8192);
@@ -107,7 +128,10 @@ fn what_the_clock_takes_is_taken_off_means_and_quantiles_and_not_off_the_histogr
 fn the_most_expensive_rule_comes_first() {
     let report = reckon(&taken(), &Book::default());
     let [rule, open] = &report.rules[..] else { panic!("{:?}", report.rules) };
-    assert_eq!((rule.origin.as_str(), rule.direction.as_str(), rule.verdict.as_str()), ("isolated", "egress", "allow"));
+    assert_eq!(
+        (rule.origin.as_str(), rule.direction.as_str(), rule.verdict.as_str()),
+        ("isolated", "egress", "allow")
+    );
     // Verdicts that were not timed count with the mean of the others.
     assert!(is(rule.total_ns, 780.0 * 120.0 + 120.0 * 1100.0), "{rule:?}");
     assert_eq!((open.name().as_str(), open.ns_per_miss), ("open, ingress", None));
@@ -135,7 +159,14 @@ fn maps_are_listed_by_their_memory() {
 
 #[test]
 fn nothing_measured_is_a_report_without_means() {
-    let nothing = Measured { runs: 0, sampled_runs: 0, look_ups: vec![], rules: vec![], unnamed: 0, ..taken().measured };
+    let nothing = Measured {
+        runs: 0,
+        sampled_runs: 0,
+        look_ups: vec![],
+        rules: vec![],
+        unnamed: 0,
+        ..taken().measured
+    };
     let nothing = Measured {
         hits: Spent::default(),
         misses: Spent::default(),
@@ -143,7 +174,10 @@ fn nothing_measured_is_a_report_without_means() {
         miss_times: [0; TIME_BUCKETS],
         ..nothing
     };
-    let report = reckon(&Taken { measured: nothing, seconds: 0.0, counted_seconds: 0.0, ..taken() }, &Book::default());
+    let report =
+        reckon(&Taken { measured: nothing, seconds: 0.0, counted_seconds: 0.0, ..taken() }, &Book::default());
     assert_eq!((report.hits.mean_ns, report.hits.p99_ns, report.measuring.clock_ns), (None, None, None));
-    assert!(report.hits.histogram.is_empty() && report.look_ups.is_empty() && is(report.hooks[0].cpu_share, 0.0));
+    assert!(
+        report.hits.histogram.is_empty() && report.look_ups.is_empty() && is(report.hooks[0].cpu_share, 0.0)
+    );
 }

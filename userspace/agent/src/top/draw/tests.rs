@@ -8,8 +8,8 @@ use ratatui::backend::TestBackend;
 use super::*;
 use crate::output::golden;
 use crate::top::model::Key;
-use crate::top::rates::{ConnectionRates, DropRates, PairRates, ProgramRates};
-use crate::top::sample::{ConnectionTotals, Drop, Pair};
+use crate::top::rates::{ConnectionRates, DropRates, PairRates, ProgramRates, ServiceRates};
+use crate::top::sample::{ConnectionTotals, Drop, Pair, ServicePort, ServiceTotals};
 
 fn pair(source: &str, destination: &str, port: u16, n: u32) -> PairRates {
     let rate = f64::from(n);
@@ -42,6 +42,7 @@ fn connection(source: &str, destination: &str) -> ConnectionRates {
             direction: "egress".to_owned(),
             state: "established".to_owned(),
             path: "stack".to_owned(),
+            service: "shop/cart".to_owned(),
             decided_by: "shop/web egress[0] (policies/demo/shop.yaml:21:7)".to_owned(),
             bytes_sent: 4200,
             bytes_received: 5_800_000,
@@ -82,6 +83,27 @@ fn reading() -> Reading {
         ns_per_run: (n > 0).then(|| f64::from(n) * 100.0),
         cpu_share: f64::from(n) / 1000.0,
     };
+    let at_edge = DropRates {
+        drop: Drop { reason: "denied_host".to_owned(), direction: "edge".to_owned(), ..Drop::default() },
+        attempts: 40_000,
+        attempts_per_second: 1000.0,
+    };
+    let service = |endpoint: &str, n: u32| ServiceRates {
+        totals: ServiceTotals {
+            port: ServicePort {
+                service: "shop/cart".to_owned(),
+                port: 80,
+                protocol: "TCP".to_owned(),
+                endpoint: endpoint.to_owned(),
+            },
+            live: u64::from(n),
+            connections: u64::from(n) * 100,
+            refused: 4,
+            ended: 1,
+        },
+        connections_per_second: f64::from(n) * 2.5,
+        refused_per_second: 0.5,
+    };
     Reading {
         time: "2026-11-23T14:03:21.123456Z".to_owned(),
         seconds: 1.0,
@@ -101,7 +123,8 @@ fn reading() -> Reading {
             connection("shop/web:47909", "shop/cart:8080"),
             connection("[fd77::1]:5", "shop/web:443"),
         ],
-        drops: vec![drop(false), drop(true)],
+        drops: vec![drop(false), drop(true), at_edge],
+        services: vec![service("", 12), service("shop/cart-1", 9), service("unnamed", 3)],
         programs: vec![program("connect4", 3), program("packet_ingress", 40), program("walk_connections", 0)],
         ..Reading::default()
     }

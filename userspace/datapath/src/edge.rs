@@ -1,0 +1,220 @@
+//! The edge: its program, its deny lists and what it counts.
+//!
+//! It is loaded from the same object as the data path, and apart from it: who names no interface
+//! does not pay for its maps, and a list of a million entries is written without making policy wait.
+
+use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use windrose_abi::{Address, BucketKey, DenyNote, DenyRow, EdgeReason, EdgeSettings, PrefixKey};
+
+use crate::datapath::OBJECT;
+use crate::error::DatapathError;
+use crate::maps::{Capacities, Table};
+use crate::memory::{self, MapMemory, ProgramMemory};
+use crate::pins::Pins;
+use crate::programs::ProgramStatus;
+use crate::stats::MapFill;
+use crate::sys;
+
+mod added;
+mod interface;
+mod link;
+mod lists;
+mod rows;
+
+pub use added::{Added, AddedNow, Found};
+pub use link::{Attached, Mode, NotAttached};
+pub use lists::{Listed, Synced};
+
+use added::Ledger;
+
+/// The program's name.
+const PROGRAM: &str = "edge";
+
+/// Maps that outlive the agent.
+const PINNED: &[&str] = &["DENY_HOSTS", "DENY_PREFIXES", "DENY_NOTES", "EDGE_COUNTS"];
+
+/// Every map of the edge whose room can be chosen.
+pub(crate) const SIZED: &[&str] = &["DENY_HOSTS", "DENY_PREFIXES", "DENY_NOTES", "BUCKETS"];
+
+/// What the edge is to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EdgeConfig {
+    /// What the program is loaded with; [`EdgeSettings::HAS_ALLOWED`] is set by [`Edge::open`].
+    pub settings: EdgeSettings,
+    /// Prefixes that are never denied nor limited.
+    pub allowed: Vec<PrefixKey>,
+}
+
+/// The edge program and its maps in the kernel.
+#[derive(Debug)]
+pub struct Edge {
+    pins: Pins,
+    capacities: Capacities,
+    config: EdgeConfig,
+    ebpf: Ebpf,
+    netns: u64,
+    hosts: Table<Address, DenyRow>,
+    prefixes: Table<PrefixKey, DenyRow>,
+    notes: Table<PrefixKey, DenyNote>,
+    buckets: Table<BucketKey, u64>,
+    /// Who writes entries: the two claims on a row are put together by its holder.
+    ledger: Mutex<Ledger>,
+}
+
+impl Edge {
+    /// Loads the program and opens the maps, adopting pinned ones with their entries. Nothing is
+    /// attached; what an earlier agent has attached goes on with its own program.
+    pub fn open(pins: &Pins, capacities: &Capacities, mut config: EdgeConfig) -> Result<Self, DatapathError> {
+        pins.check()?;
+        pins.prepare()?;
+        if !config.allowed.is_empty() {
+            config.settings.flags |= EdgeSettings::HAS_ALLOWED;
+        }
+        let mut loader = EbpfLoader::new();
+        loader.override_global("EDGE", &config.settings, true);
+        for name in PINNED {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        for (name, room) in capacities.iter() {
+            loader.map_max_entries(name, if SIZED.contains(&name) { room } else { 1 });
+        }
+        loader.map_max_entries("EVENTS", 4096);
+        let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;
+        let program: &mut Xdp = ebpf
+            .program_mut(PROGRAM)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(DatapathError::Object { what: "XDP program", name: PROGRAM })?;
+        program.load().map_err(|source| DatapathError::Program { program: PROGRAM, source })?;
+
+        let hosts = Table::of(&ebpf, "DENY_HOSTS")?;
+        let prefixes = Table::of(&ebpf, "DENY_PREFIXES")?;
+        let notes = Table::of(&ebpf, "DENY_NOTES")?;
+        let buckets = Table::of(&ebpf, "BUCKETS")?;
+        let allowed: Table<PrefixKey, u32> = Table::of(&ebpf, "ALLOW_PREFIXES")?;
+        for prefix in &config.allowed {
+            allowed.put(prefix, &1)?;
+        }
+        let ledger = Ledger::read(&hosts, &prefixes)?;
+        let mut wanted = capacities.clone();
+        for (name, room) in [hosts.room()?, prefixes.room()?, notes.room()?] {
+            if wanted.of(name) != room as usize {
+                tracing::warn!(
+                    map = name,
+                    room,
+                    "an adopted map keeps its capacity; detach and start again to change it"
+                );
+            }
+            wanted.adopt(name, room);
+        }
+        Ok(Self {
+            pins: pins.clone(),
+            capacities: wanted,
+            config,
+            ebpf,
+            netns: crate::netns::own_cookie()?,
+            hosts,
+            prefixes,
+            notes,
+            buckets,
+            ledger: Mutex::new(ledger),
+        })
+    }
+
+    /// Takes the edge of an earlier agent off every interface and removes its maps; what is not
+    /// there is no error. Says from how many interfaces it was taken.
+    pub fn remove(pins: &Pins) -> Result<usize, DatapathError> {
+        let links = link::remove_all(pins)?;
+        for name in PINNED {
+            pins.remove_map(name)?;
+        }
+        Ok(links)
+    }
+
+    /// Frames by what became of them, over every interface and processor.
+    pub fn counts(&self) -> Result<Vec<(EdgeReason, u64)>, DatapathError> {
+        let counts: aya::maps::PerCpuArray<_, u64> = self
+            .ebpf
+            .map("EDGE_COUNTS")
+            .and_then(|map| map.try_into().ok())
+            .ok_or(DatapathError::Object { what: "map", name: "EDGE_COUNTS" })?;
+        EdgeReason::ALL
+            .iter()
+            .map(|reason| {
+                let by_processor = counts.get(&(*reason as u32), 0).map_err(|error| {
+                    DatapathError::call("reading map EDGE_COUNTS")(std::io::Error::other(error))
+                })?;
+                Ok((*reason, by_processor.iter().sum()))
+            })
+            .collect()
+    }
+
+    /// How full the edge's maps are.
+    pub fn map_fill(&self) -> Result<Vec<MapFill>, DatapathError> {
+        let (hosts, prefixes, notes) = {
+            let ledger = self.ledger();
+            (ledger.hosts, ledger.prefixes, ledger.added.len())
+        };
+        let mut buckets = 0;
+        self.buckets.for_each(|_, _| buckets += 1)?;
+        let fill = |map, entries| MapFill { map, entries, capacity: self.capacities.of(map) };
+        Ok(vec![
+            fill("DENY_HOSTS", hosts),
+            fill("DENY_PREFIXES", prefixes),
+            fill("DENY_NOTES", notes),
+            fill("BUCKETS", buckets),
+        ])
+    }
+
+    /// What the kernel says of the program.
+    pub fn program(&self) -> Result<ProgramStatus, DatapathError> {
+        crate::programs::status_of(&self.ebpf, PROGRAM, "XDP".to_owned())
+    }
+
+    /// Every map that the program uses; constants of the object as `edge.rodata` and the like, for the
+    /// data path has such, too.
+    pub fn map_memory(&self) -> Result<Vec<MapMemory>, DatapathError> {
+        let mut maps = memory::maps_of(&self.ebpf, std::iter::once(PROGRAM))?;
+        for map in maps.iter_mut().filter(|map| map.map.starts_with('.')) {
+            map.map.insert_str(0, PROGRAM);
+        }
+        Ok(maps)
+    }
+
+    /// What the program takes of the kernel's memory.
+    pub fn program_memory(&self) -> Result<ProgramMemory, DatapathError> {
+        memory::memory_of(&self.ebpf, PROGRAM)
+    }
+
+    /// Runs the program so many times on a frame, for tests and measurements. Answers whether it
+    /// passes, and the mean nanoseconds of a run.
+    pub fn test_frame(&self, frame: &[u8], repeat: u32) -> Result<(bool, u32), DatapathError> {
+        const PASS: u32 = 2;
+        let run = self.test_run(frame, repeat)?;
+        Ok((run.code == PASS, run.mean_ns))
+    }
+
+    /// Runs the program once on a frame; what it sends back, if it does.
+    pub fn test_answer(&self, frame: &[u8]) -> Result<Option<Vec<u8>>, DatapathError> {
+        const SEND_BACK: u32 = 3;
+        let run = self.test_run(frame, 1)?;
+        Ok((run.code == SEND_BACK).then_some(run.frame))
+    }
+
+    fn test_run(&self, frame: &[u8], repeat: u32) -> Result<sys::xdp::TestRun, DatapathError> {
+        sys::xdp::test_run(self.descriptor()?, frame, repeat)
+            .map_err(DatapathError::call("test run of `edge`"))
+    }
+
+    fn descriptor(&self) -> Result<BorrowedFd<'_>, DatapathError> {
+        crate::programs::descriptor(&self.ebpf, PROGRAM)
+    }
+
+    /// A panic elsewhere leaves it usable: it says what is in the kernel, entry by entry.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
