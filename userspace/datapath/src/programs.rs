@@ -35,6 +35,10 @@ impl Hook {
                 11 => "cgroup connect6".to_owned(),
                 14 => "cgroup sendmsg4".to_owned(),
                 15 => "cgroup sendmsg6".to_owned(),
+                19 => "cgroup recvmsg4".to_owned(),
+                20 => "cgroup recvmsg6".to_owned(),
+                29 => "cgroup getpeername4".to_owned(),
+                30 => "cgroup getpeername6".to_owned(),
                 other => format!("cgroup attach type {other}"),
             },
             Self::RawTracepoint(name) => format!("raw tracepoint {}", name.to_string_lossy()),
@@ -168,6 +172,21 @@ pub(crate) fn replace(ebpf: &Ebpf, pins: &Pins) -> Result<(), DatapathError> {
         }
     }
     Ok(())
+}
+
+/// The id of the program behind each link that is pinned.
+pub(crate) fn attached(pins: &Pins) -> Result<Vec<(&'static str, u32)>, DatapathError> {
+    let mut attached = Vec::new();
+    for spec in PROGRAMS {
+        let path = pins.link(spec.name);
+        if path.exists() {
+            let link = sys::open_pin(&path).map_err(DatapathError::file(&path))?;
+            let id = sys::linked_program(link.as_fd())
+                .map_err(DatapathError::call(format!("reading the link of program `{}`", spec.name)))?;
+            attached.push((spec.name, id));
+        }
+    }
+    Ok(attached)
 }
 
 /// An iterator, ready to be started: over a map, or over what its program says.

@@ -165,6 +165,12 @@ impl Datapath {
         Ok(programs)
     }
 
+    /// The id of the program behind each link that is pinned, by the program's name: what the kernel
+    /// runs, whatever this process has loaded.
+    pub fn attached(&self) -> Result<Vec<(&'static str, u32)>, DatapathError> {
+        programs::attached(&self.pins)
+    }
+
     /// Turns the kernel's run-time statistics on for as long as the result lives (about 75 ns a
     /// run, for every program on the machine).
     pub fn enable_statistics() -> Result<OwnedFd, DatapathError> {

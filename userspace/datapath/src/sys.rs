@@ -108,6 +108,17 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     Attr::new().fd(0, link.as_raw_fd()).fd(4, program.as_raw_fd()).call(LINK_UPDATE).map(drop)
 }
 
+/// The id of the program behind a link: `prog_id` of `struct bpf_link_info`.
+pub(crate) fn linked_program(link: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = [0_u32; 32];
+    Attr::new()
+        .fd(0, link.as_raw_fd())
+        .u32(4, 128)
+        .u64(8, std::ptr::from_mut(&mut info) as u64)
+        .call(OBJ_INFO)?;
+    Ok(info[2])
+}
+
 /// Takes a link off its hook at once; dropping its last reference would do so some time later.
 pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     Attr::new().fd(0, link.as_raw_fd()).call(LINK_DETACH).map(drop)

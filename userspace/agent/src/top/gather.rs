@@ -149,7 +149,9 @@ fn list(
             }
         } else if let Some(row) = connections.next() {
             let age = age(clock, row.start_ns);
-            let rtt = (row.srtt_us, row.min_rtt_us);
+            // TCP has no least time before the first (`minmax_reset` to the largest number).
+            let least = if row.min_rtt_us == u32::MAX { 0 } else { row.min_rtt_us };
+            let rtt = (row.srtt_us, least);
             list.push(connection(&record::connection(&row, balanced, book, clock), row.cookie, rtt, age));
         }
     }
@@ -209,7 +211,8 @@ fn dropped_by_policy(book: &Book, refusals: &[(RefusalKey, u64)]) -> Vec<DropTot
             place: rule.map(|rule| rule.place()).unwrap_or_default(),
             source,
             destination,
-            protocol: protocol_name(key.protocol),
+            // 0: nobody has looked at it.
+            protocol: if key.protocol == 0 { String::new() } else { protocol_name(key.protocol) },
             direction: Direction::try_from(key.direction).map_or("", Direction::as_str).to_owned(),
             audited: key.audited != 0,
         };

@@ -118,6 +118,7 @@ pub(crate) struct Drop {
     pub(crate) place: String,
     pub(crate) source: String,
     pub(crate) destination: String,
+    /// Empty where it is not known.
     pub(crate) protocol: String,
     /// Where: `ingress` or `egress`, as the workload sees it whose policy decided, or `edge`: a frame,
     /// before the network stack, whose ends nobody has looked at.
