@@ -71,7 +71,8 @@ switch them on, and off again some seconds after nobody looks.")]
     #[command(long_about = "Measure for a while what each hook, rule, look-up and map costs.
 
 While it runs, each run of a program costs about 75 ns more, and each verdict (one or two a connection) \
-about 0.1 us; packets of known connections pay for the former only. Afterwards everything is as it was.")]
+about 0.2 us; packets of established TCP connections pay for the former only. Other programs take the place \
+of those attached for as long; to load them takes a second or two, once. Afterwards everything is as it was.")]
     Profile(ProfileArgs),
     /// Deny sources at the edge, before the network stack, and show what is denied
     #[command(long_about = "Deny sources at the edge, before the network stack, and show what is denied.
