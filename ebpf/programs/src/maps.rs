@@ -9,8 +9,9 @@ use windrose_abi::{
     Address, AddressRow, AffinityKey, AffinityRow, BalancedRow, CachedDecision, CgroupPath, CgroupRow,
     ChoiceKey, ConnectionRow, Control, EdgeKey, EdgeRow, EndpointLoad, EndpointRow, Event, FlowKey, FlowRow,
     FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey,
-    PortRow, PrefixRow, RefusalKey, ReplyKey, ReplyRow, RuleKey, RuleRow, RuleSetRow, RuleTimes, RuleTimesKey,
-    ServiceKey, ServiceRow, ServiceTotals, SynRow, TableKey, TableRow, VerdictTimes, WorkloadRow,
+    PortRow, PrefixRow, RefusalKey, ReplyKey, ReplyRow, RuleKey, RuleRow, RuleSetRow, RuleTimes,
+    RuleTimesKey, ServiceKey, ServiceRow, ServiceTotals, SynRow, TableKey, TableRow, VerdictTimes,
+    WorkloadRow,
 };
 
 /// Entries are allocated when they are written: capacity costs only the buckets.

@@ -8,8 +8,8 @@ use aya_ebpf::programs::SockAddrContext;
 use windrose_abi::identity::IDENTITY_HOST;
 use windrose_abi::services::ENDPOINTS_PER_ROW;
 use windrose_abi::{
-    Address, AffinityKey, AffinityRow, BalancedRow, ChoiceKey, ControlSlot, DropReason, EndpointSlot, Lookup, Origin,
-    ReplyKey, ReplyRow, ServiceKey, ServiceSlot, TableKey,
+    Address, AffinityKey, AffinityRow, BalancedRow, ChoiceKey, ControlSlot, DropReason, EndpointSlot, Lookup,
+    Origin, ReplyKey, ReplyRow, ServiceKey, ServiceSlot, TableKey,
 };
 use windrose_engine::balance::{client, is_ready, pick};
 use windrose_engine::{Decision, Outcome, Services};
