@@ -27,6 +27,7 @@ mod fragments;
 mod maps;
 mod memory;
 mod origins;
+mod profile;
 mod refusals;
 mod services;
 mod skb;

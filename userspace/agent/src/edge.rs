@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use windrose_datapath::abi::EdgeReason;
-use windrose_datapath::{Capacities, DatapathError, Edge, MapFill, Pins, ProgramStatus};
+use windrose_datapath::{
+    Capacities, DatapathError, Edge, MapFill, MapMemory, Pins, ProgramMemory, ProgramStatus,
+};
 
 use crate::refused::FaultView;
 
@@ -75,6 +77,7 @@ pub(crate) struct EdgeSample {
     pub(crate) counts: Vec<(EdgeReason, u64)>,
     pub(crate) maps: Vec<MapFill>,
     pub(crate) program: ProgramStatus,
+    pub(crate) memory: Vec<MapMemory>,
 }
 
 impl Guard {
@@ -122,7 +125,23 @@ impl Guard {
             counts: self.edge.counts()?,
             maps: self.edge.map_fill()?,
             program: self.edge.program()?,
+            memory: self.edge.map_memory()?,
         })
+    }
+
+    /// Frames by what became of them; no entry is counted, of which there may be millions.
+    pub(crate) fn counts(&self) -> Result<Vec<(EdgeReason, u64)>, DatapathError> {
+        self.edge.counts()
+    }
+
+    /// What the kernel says of the program.
+    pub(crate) fn program(&self) -> Result<ProgramStatus, DatapathError> {
+        self.edge.program()
+    }
+
+    /// What the program takes of the kernel's memory.
+    pub(crate) fn program_memory(&self) -> Result<ProgramMemory, DatapathError> {
+        self.edge.program_memory()
     }
 
     fn published(&self) -> MutexGuard<'_, EdgeView> {

@@ -13,6 +13,7 @@ use windrose_abi::{Address, BucketKey, DenyNote, DenyRow, EdgeReason, EdgeSettin
 use crate::datapath::OBJECT;
 use crate::error::DatapathError;
 use crate::maps::{Capacities, Table};
+use crate::memory::{self, MapMemory, ProgramMemory};
 use crate::pins::Pins;
 use crate::programs::ProgramStatus;
 use crate::stats::MapFill;
@@ -260,7 +261,22 @@ impl Edge {
 
     /// What the kernel says of the program.
     pub fn program(&self) -> Result<ProgramStatus, DatapathError> {
-        crate::programs::status_of(&self.ebpf, PROGRAM)
+        crate::programs::status_of(&self.ebpf, PROGRAM, "XDP".to_owned())
+    }
+
+    /// Every map that the program uses; constants of the object as `edge.rodata` and the like, for the
+    /// data path has such, too.
+    pub fn map_memory(&self) -> Result<Vec<MapMemory>, DatapathError> {
+        let mut maps = memory::maps_of(&self.ebpf, std::iter::once(PROGRAM))?;
+        for map in maps.iter_mut().filter(|map| map.map.starts_with('.')) {
+            map.map.insert_str(0, PROGRAM);
+        }
+        Ok(maps)
+    }
+
+    /// What the program takes of the kernel's memory.
+    pub fn program_memory(&self) -> Result<ProgramMemory, DatapathError> {
+        memory::memory_of(&self.ebpf, PROGRAM)
     }
 
     /// Runs the program so many times on a frame, for tests and measurements. Answers whether it
