@@ -31,7 +31,7 @@ static FORWARD_TABLES: Array<TableRow, 16384> = Array::new();
 #[btf_map]
 static EDGE_ENDPOINTS: Array<ForwardEndpoint, 4096> = Array::new();
 #[btf_map]
-static FORWARD_HOPS: PerCpuArray<ForwardHop, 4096> = PerCpuArray::new();
+pub(crate) static FORWARD_HOPS: PerCpuArray<ForwardHop, 4096> = PerCpuArray::new();
 /// Each processor has a list of its own of what was not used for long: no lock is shared.
 #[btf_map]
 static FORWARD_FLOWS: LruHashMap<ForwardKey, ForwardFlow, 262144, { BPF_F_NO_COMMON_LRU as usize }> =
@@ -138,11 +138,11 @@ pub extern "C" fn forward_goes_to(key: *const ForwardKey, endpoint: *const Servi
 /// What was planned for the frame of this run. In a map: the frames of the stack would not fit.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Planned {
-    endpoint: ForwardEndpoint,
-    index: u32,
-    is_new: u32,
-    frontend: ServiceKey,
+pub(crate) struct Planned {
+    pub(crate) endpoint: ForwardEndpoint,
+    pub(crate) index: u32,
+    pub(crate) is_new: u32,
+    pub(crate) frontend: ServiceKey,
     /// See [`Way`].
     way: u32,
     /// To a client.
@@ -154,14 +154,14 @@ struct Planned {
 }
 
 #[btf_map]
-static FORWARD_PLANNED: PerCpuArray<Planned, 1> = PerCpuArray::new();
+pub(crate) static FORWARD_PLANNED: PerCpuArray<Planned, 1> = PerCpuArray::new();
 
 /// The frame is for nobody behind this edge, and was not touched.
 pub(crate) const LEFT: u32 = u32::MAX;
 /// Answers of the functions that plan; anything else is the reason to refuse.
-const LEAVE: u32 = 256;
-const SEND: u32 = 257;
-const RETURN: u32 = 258;
+pub(crate) const LEAVE: u32 = 256;
+pub(crate) const SEND: u32 = 257;
+pub(crate) const RETURN: u32 = 258;
 
 /// Plans and does. Answers the reason, and behind it the program's answer where the reason does not
 /// say it; or [`LEFT`].
@@ -220,7 +220,7 @@ const fn refused(reason: EdgeReason) -> u32 {
 }
 
 #[inline(always)]
-fn keep(plan: Plan) -> u32 {
+pub(crate) fn keep(plan: Plan) -> u32 {
     let Some(planned) = FORWARD_PLANNED.get_ptr_mut(0) else { return LEAVE };
     // SAFETY: this processor's own; a program is not interrupted by itself.
     let planned = unsafe { &mut *planned };

@@ -21,6 +21,7 @@ mod edge_forward;
 mod edge_frame;
 mod edge_hop;
 mod edge_ipip;
+mod edge_skb;
 mod events;
 mod flows;
 mod fragments;

@@ -76,7 +76,7 @@ pub(crate) struct EdgeSample {
     pub(crate) view: EdgeView,
     pub(crate) counts: Vec<(EdgeReason, u64)>,
     pub(crate) maps: Vec<MapFill>,
-    pub(crate) program: ProgramStatus,
+    pub(crate) programs: Vec<ProgramStatus>,
     pub(crate) memory: Vec<MapMemory>,
 }
 
@@ -124,7 +124,7 @@ impl Guard {
             view: self.view(),
             counts: self.edge.counts()?,
             maps: self.edge.map_fill()?,
-            program: self.edge.program()?,
+            programs: self.edge.programs()?,
             memory: self.edge.map_memory()?,
         })
     }
@@ -134,13 +134,13 @@ impl Guard {
         self.edge.counts()
     }
 
-    /// What the kernel says of the program.
-    pub(crate) fn program(&self) -> Result<ProgramStatus, DatapathError> {
-        self.edge.program()
+    /// What the kernel says of each program.
+    pub(crate) fn programs(&self) -> Result<Vec<ProgramStatus>, DatapathError> {
+        self.edge.programs()
     }
 
-    /// What the program takes of the kernel's memory.
-    pub(crate) fn program_memory(&self) -> Result<ProgramMemory, DatapathError> {
+    /// What each program takes of the kernel's memory.
+    pub(crate) fn program_memory(&self) -> Result<Vec<ProgramMemory>, DatapathError> {
         self.edge.program_memory()
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     let mut map_memory = datapath.map_memory()?;
     if let Some(edge) = &edge {
         maps.extend_from_slice(&edge.maps);
-        programs.push(edge.program.clone());
+        programs.extend(edge.programs.iter().cloned());
         map_memory.extend_from_slice(&edge.memory);
     }
     let generation = datapath.generation();

@@ -153,7 +153,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
     let attached = datapath.attached()?;
     let edge = edge.map(|edge| {
         maps.extend(edge.maps);
-        programs.push(edge.program);
+        programs.extend(edge.programs);
         edge.view
     });
     let (maps, programs) = (maps.into_iter(), programs.into_iter());

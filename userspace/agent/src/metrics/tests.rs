@@ -58,7 +58,7 @@ fn edge() -> EdgeSample {
         memory: Vec::new(),
         counts: vec![(EdgeReason::Passed, 100), (EdgeReason::DeniedHost, 5)],
         maps: Vec::new(),
-        program: ProgramStatus {
+        programs: vec![ProgramStatus {
             name: "edge",
             hook: "XDP".to_owned(),
             instructions: 3000,
@@ -67,7 +67,7 @@ fn edge() -> EdgeSample {
             verified_instructions: 19_000,
             run_count: 0,
             run_time_ns: 0,
-        },
+        }],
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Running {
 fn programs(agent: &Agent, datapath: &Datapath) -> Result<Vec<ProgramStatus>, DatapathError> {
     let mut programs = datapath.programs()?;
     if let Some(edge) = &agent.edge {
-        programs.push(edge.program()?);
+        programs.extend(edge.programs()?);
     }
     Ok(programs)
 }
@@ -97,7 +97,7 @@ impl Running {
             let mut program_memory = datapath.program_memory()?;
             let (mut maps, mut fill) = (datapath.map_memory()?, datapath.map_fill(Counting::Known)?);
             if let Some(edge) = &self.agent.edge {
-                program_memory.push(edge.program_memory()?);
+                program_memory.extend(edge.program_memory()?);
                 let sample = edge.sample()?;
                 maps.extend(sample.memory);
                 fill.extend(sample.maps);

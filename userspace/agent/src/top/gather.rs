@@ -51,7 +51,7 @@ pub(crate) fn sample(agent: &Agent, listed: usize) -> Result<Sample, DatapathErr
     drop(datapath);
     let mut at_edge = None;
     if let Some(edge) = &agent.edge {
-        programs.push(edge.program()?);
+        programs.extend(edge.programs()?);
         at_edge = Some(edge.counts()?);
     }
     let snapshot = agent.snapshot();
