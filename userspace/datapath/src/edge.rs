@@ -60,6 +60,7 @@ const PINNED_FORWARD: &[&str] = &[
     "FORWARD_HOPS",
     "FORWARD_FLOWS",
     "RETURNS",
+    "FORWARD_FILTER",
     "EDGE_FRAGMENTS",
     "FORWARD_DEVICES",
 ];
@@ -201,6 +202,7 @@ impl Edge {
                 tables: Table::of(&ebpf, "FORWARD_TABLES")?,
                 endpoints: Table::of(&ebpf, "EDGE_ENDPOINTS")?,
                 returns: Table::of(&ebpf, "RETURNS")?,
+                filter: Table::of(&ebpf, "FORWARD_FILTER")?,
                 devices: Table::of(&ebpf, "FORWARD_DEVICES")?,
             })
         } else {
