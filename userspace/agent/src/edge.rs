@@ -10,14 +10,20 @@ use windrose_datapath::{Capacities, DatapathError, Edge, MapFill, Pins, ProgramS
 
 use crate::refused::FaultView;
 
+mod balance;
 mod command;
 mod config;
 mod entries;
+mod frontends;
 mod keeper;
 mod list;
 mod lists;
 mod prefix;
 
+use balance::Balancer;
+pub(crate) use balance::{BalanceSample, BalanceView, EndpointView, FrontendView, check};
+#[cfg(test)]
+pub(crate) use balance::{Forwarded, SourceSample};
 pub(crate) use command::{EdgeArgs, run};
 pub(crate) use config::{EdgeChoices, KEYS};
 pub(crate) use keeper::Keeper;
@@ -30,6 +36,8 @@ pub(crate) struct Guard {
     edge: Edge,
     choices: EdgeChoices,
     published: Mutex<EdgeView>,
+    /// Where it balances.
+    balancer: Option<Balancer>,
     /// The keeper's, once it runs.
     signals: OnceLock<SyncSender<Signal>>,
 }
@@ -43,6 +51,8 @@ pub(crate) struct EdgeView {
     pub(crate) lists: Vec<ListView>,
     /// Times that a list was refused.
     pub(crate) list_failures: u64,
+    /// Balancing; absent where it is off.
+    pub(crate) balance: Option<BalanceView>,
 }
 
 /// An interface.
@@ -75,6 +85,7 @@ pub(crate) struct EdgeSample {
     pub(crate) counts: Vec<(EdgeReason, u64)>,
     pub(crate) maps: Vec<MapFill>,
     pub(crate) program: ProgramStatus,
+    pub(crate) balance: Option<BalanceSample>,
 }
 
 impl Guard {
@@ -98,13 +109,14 @@ impl Guard {
             edge,
             choices: choices.clone(),
             published: Mutex::default(),
+            balancer: choices.balance.is_wanted().then(Balancer::default),
             signals: OnceLock::new(),
         })))
     }
 
     /// What it is doing.
     pub(crate) fn view(&self) -> EdgeView {
-        self.published().clone()
+        EdgeView { balance: self.balance_view(), ..self.published().clone() }
     }
 
     /// Has the lists read again, as if their files had changed.
@@ -122,6 +134,7 @@ impl Guard {
             counts: self.edge.counts()?,
             maps: self.edge.map_fill()?,
             program: self.edge.program()?,
+            balance: self.balance_sample()?,
         })
     }
 

@@ -25,8 +25,7 @@ use crate::record::{self, Balanced, ConnectionView};
 use crate::status;
 
 /// Every path, for whoever asks for another.
-const PATHS: &str =
-    "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /reload, /edge/deny";
+const PATHS: &str = "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /reload, /edge/deny, /edge/frontends";
 
 /// Answers one request; a fault is an answer, too.
 pub(super) async fn answer(
@@ -39,7 +38,9 @@ pub(super) async fn answer(
         "/reload" if request.method() == Method::POST => reload(&agent).await,
         "/reload" => wrong_method("POST"),
         "/edge/deny" => edge::answer(agent, &request).await,
+        "/edge/frontends" if is_get => edge::frontends(agent, &request).await,
         "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/metrics" | "/explain"
+        | "/edge/frontends"
             if !is_get =>
         {
             wrong_method("GET, HEAD")

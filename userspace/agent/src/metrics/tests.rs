@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use windrose_datapath::abi::{EdgeKey, EdgeReason, EdgeRow, EndpointLoad, RefusalKey, ServiceTotals};
 use windrose_policy::decision::RuleRef;
-use windrose_policy::model::{Direction, ObjectName};
+use windrose_policy::model::{Direction, ExposureSource, ObjectName};
 use windrose_policy::source::{Source, parse};
 use windrose_policy::tables::{Compiler, Settings};
 
 use super::*;
 use crate::book::Book;
-use crate::edge::{EdgeView, InterfaceView, ListView};
+use crate::edge::{BalanceSample, BalanceView, EdgeView, Forwarded, InterfaceView, ListView, SourceSample};
 use crate::snapshot::Counts as ModelCounts;
 
 fn name(namespace: &str, name: &str) -> ObjectName {
@@ -99,8 +99,9 @@ fn sample() -> Sample {
                     ..ListView::default()
                 }],
                 list_failures: 1,
+                balance: None,
             },
-            counts: vec![(EdgeReason::Passed, 100), (EdgeReason::DeniedHost, 5)],
+            counts: vec![(EdgeReason::Passed, 100), (EdgeReason::DeniedHost, 5), (EdgeReason::Forwarded, 40)],
             maps: Vec::new(),
             program: ProgramStatus {
                 name: "edge",
@@ -109,6 +110,18 @@ fn sample() -> Sample {
                 run_count: 0,
                 run_time_ns: 0,
             },
+            balance: Some(BalanceSample {
+                view: BalanceView { frontends: 2, endpoints: 3, down: 1, ..BalanceView::default() },
+                sources: BTreeMap::from([(
+                    ExposureSource::Service { name: name("shop", "web"), port: "http".to_owned() },
+                    SourceSample {
+                        forwarded: Forwarded { flows: 7, packets: 70, bytes: 7_000 },
+                        ready: 2,
+                        draining: 0,
+                        down: 1,
+                    },
+                )]),
+            }),
         }),
         events: 12,
         follower_events_lost: 0,
