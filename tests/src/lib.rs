@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod leftovers;
 pub mod metrics;
 pub mod netns;
+pub mod offload;
 pub mod policy;
 pub mod probe;
 pub mod programs;

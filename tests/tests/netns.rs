@@ -18,6 +18,8 @@ mod blocks;
 mod cluster;
 #[path = "netns/edge.rs"]
 mod edge;
+#[path = "netns/edge_balance.rs"]
+mod edge_balance;
 #[path = "netns/egress.rs"]
 mod egress;
 #[path = "netns/endpoints.rs"]
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         blocks::tests(),
         cluster::tests(),
         edge::tests(),
+        edge_balance::tests(),
         egress::tests(),
         endpoints::tests(),
         harness::tests(),

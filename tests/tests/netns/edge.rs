@@ -42,17 +42,22 @@ struct Scene {
 }
 
 /// A folder for the configuration and lists, gone with the test.
-struct Files(PathBuf);
+pub(crate) struct Files(PathBuf);
 
 impl Files {
-    fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("windrose-test-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder)?;
         Ok(Self(folder))
     }
 
+    /// Where a file of it is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// Writes a file as one change.
-    fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         let draft = self.0.join("draft");
         fs::write(&draft, text)?;
         fs::rename(&draft, self.0.join(name)).context("cannot write a file")

@@ -12,14 +12,20 @@ use windrose_datapath::{
 
 use crate::refused::FaultView;
 
+mod balance;
 mod command;
 mod config;
 mod entries;
+mod frontends;
 mod keeper;
 mod list;
 mod lists;
 mod prefix;
 
+use balance::Balancer;
+pub(crate) use balance::{BalanceSample, BalanceView, EndpointView, FrontendView, check};
+#[cfg(test)]
+pub(crate) use balance::{Forwarded, SourceSample};
 pub(crate) use command::{EdgeArgs, run};
 pub(crate) use config::{EdgeChoices, KEYS};
 pub(crate) use keeper::Keeper;
@@ -32,6 +38,8 @@ pub(crate) struct Guard {
     edge: Edge,
     choices: EdgeChoices,
     published: Mutex<EdgeView>,
+    /// Where it balances.
+    balancer: Option<Balancer>,
     /// The keeper's, once it runs.
     signals: OnceLock<SyncSender<Signal>>,
 }
@@ -45,6 +53,8 @@ pub(crate) struct EdgeView {
     pub(crate) lists: Vec<ListView>,
     /// Times that a list was refused.
     pub(crate) list_failures: u64,
+    /// Balancing; absent where it is off.
+    pub(crate) balance: Option<BalanceView>,
 }
 
 /// An interface.
@@ -78,6 +88,7 @@ pub(crate) struct EdgeSample {
     pub(crate) maps: Vec<MapFill>,
     pub(crate) programs: Vec<ProgramStatus>,
     pub(crate) memory: Vec<MapMemory>,
+    pub(crate) balance: Option<BalanceSample>,
 }
 
 impl Guard {
@@ -101,13 +112,14 @@ impl Guard {
             edge,
             choices: choices.clone(),
             published: Mutex::default(),
+            balancer: choices.balance.is_wanted().then(Balancer::default),
             signals: OnceLock::new(),
         })))
     }
 
     /// What it is doing.
     pub(crate) fn view(&self) -> EdgeView {
-        self.published().clone()
+        EdgeView { balance: self.balance_view(), ..self.published().clone() }
     }
 
     /// Has the lists read again, as if their files had changed.
@@ -126,6 +138,7 @@ impl Guard {
             maps: self.edge.map_fill()?,
             programs: self.edge.programs()?,
             memory: self.edge.map_memory()?,
+            balance: self.balance_sample()?,
         })
     }
 

@@ -201,6 +201,9 @@ impl Enforcer {
     fn succeeded(&mut self, at: String, read: Read, enforced: &Enforced) -> Reload {
         let before = self.agent.snapshot();
         let model = Arc::clone(self.policy.compiler().model());
+        if let Some(edge) = &self.agent.edge {
+            edge.expose(&model);
+        }
         let counts = Counts::of(&model);
         let Enforced { applied, ended } = enforced;
         if self.warned != read.warnings {

@@ -18,7 +18,7 @@ use crate::agent::Agent;
 use crate::answers::Sender;
 use crate::cli::RunArgs;
 use crate::config::Config;
-use crate::edge::{Guard, Keeper};
+use crate::edge::{self, Guard, Keeper};
 use crate::enforce::{Enforcer, Policy, Trigger, notify};
 use crate::events::Reader;
 use crate::housekeeping::{self, Ended};
@@ -164,7 +164,9 @@ fn serve(
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
         let mut answers = tokio::spawn(admin::serve(listener, Arc::clone(agent), stopped.clone()));
-        let mut house = tokio::spawn(housekeeping::keep(Arc::clone(agent), pins.clone(), stopped));
+        let mut house = tokio::spawn(housekeeping::keep(Arc::clone(agent), pins.clone(), stopped.clone()));
+        let checking = agent.edge.clone().filter(|guard| guard.is_checking());
+        let mut checks = checking.map(|guard| tokio::spawn(edge::check(guard, stopped)));
         // Before anybody is told that the agent is ready: unhandled, SIGHUP would end it.
         let mut signals = Signals::new()?;
         notify(&[sd_notify::NotifyState::Ready]);
@@ -185,6 +187,9 @@ fn serve(
         let _ = stop.send(true);
         finish(answers).await?;
         finish(house).await.map(|_| ())?;
+        if let Some(checks) = checks.take() {
+            finish(checks).await?;
+        }
         if ended.is_ok() && pins.exist() {
             tracing::info!("the agent ends; enforcement stays in place until `windrose detach`");
         }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::cli::{AskArgs, ConnectionsArgs, FilterArgs, FlowsArgs, Format, StatusArgs};
 use crate::client;
 use crate::clock::short;
-use crate::edge::EdgeView;
+use crate::edge::{BalanceView, EdgeView};
 use crate::output::{self, Paint, bytes, columns};
 use crate::record::{ConnectionView, EventView, decided_by};
 use crate::refused::count;
@@ -192,7 +192,24 @@ fn edge_lines(edge: &EdgeView) -> Vec<String> {
         let state = if list.faults.is_empty() { "in force" } else { "in force; what is on disk is refused" };
         format!("deny list {}: {entries} {state}", list.list)
     });
-    interfaces.chain(lists).collect()
+    interfaces.chain(lists).chain(edge.balance.iter().flat_map(balance_lines)).collect()
+}
+
+fn balance_lines(balance: &BalanceView) -> Vec<String> {
+    let BalanceView { frontends, endpoints, down, all_down, .. } = balance;
+    let open = match all_down {
+        0 => String::new(),
+        1 => "; of 1 frontend every endpoint fails, and all are used".to_owned(),
+        _ => format!("; of {all_down} frontends every endpoint fails, and all are used"),
+    };
+    let summary = format!(
+        "balanced: {}, {}, {down} failing{open}",
+        count(*frontends, "frontend"),
+        count(*endpoints, "endpoint")
+    );
+    let fault = balance.fault.iter().map(|fault| format!("  not in force as policy has it: {fault}"));
+    let warnings = balance.warnings.iter().map(|warning| format!("  warning: {warning}"));
+    std::iter::once(summary).chain(fault).chain(warnings).collect()
 }
 
 fn connections_text(views: &[ConnectionView], paint: Paint) -> String {

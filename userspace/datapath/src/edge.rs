@@ -167,6 +167,10 @@ impl Edge {
             }
         } else {
             without_balancing(&mut loader);
+            // Of an agent that balanced.
+            for name in PINNED_FORWARD {
+                pins.remove_map(name)?;
+            }
         }
         loader.map_max_entries("EVENTS", 4096);
         let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;

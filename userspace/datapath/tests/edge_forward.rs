@@ -100,8 +100,9 @@ fn frontend(address: &str, port: u16, protocol: u8, endpoints: &[FrontendEndpoin
         port,
         protocol,
         is_by_client: false,
-        sources: Vec::new(),
+        sources: None,
         endpoints: endpoints.to_vec(),
+        refused_share: 0,
     }
 }
 
@@ -470,6 +471,29 @@ fn what_cannot_be_sent_on_is_answered() {
 }
 
 #[test]
+fn a_refused_share_is_refused() {
+    in_a_namespace("refused", |edge| {
+        let side = &SIDES[0];
+        let open = frontend(side.frontend, 443, TCP, &[endpoint(side.endpoint, 8443)]);
+        edge.balance(&[Frontend { refused_share: 1, ..open.clone() }]).unwrap();
+        let ask = |port| {
+            let asked = packet(TCP, (side.client, port), (side.frontend, 443)).flags(SYN).frame();
+            outcome(edge, &asked).0
+        };
+        let found: Vec<EdgeReason> = (40_000..40_200).map(ask).collect();
+        let refused = found.iter().filter(|reason| **reason == EdgeReason::NoEndpoint).count();
+        let forwarded = found.iter().filter(|reason| **reason == EdgeReason::Forwarded).count();
+        assert_eq!(refused + forwarded, 200, "{found:?}");
+        assert!((60..140).contains(&refused), "{refused} of 200");
+        // As an agent that is started again finds it.
+        let again = edge.balance(&[Frontend { refused_share: 1, ..open.clone() }]).unwrap();
+        assert_eq!(again.changed, 0);
+        edge.balance(&[open]).unwrap();
+        assert!((40_000..40_200).all(|port| ask(port) == EdgeReason::Forwarded));
+    });
+}
+
+#[test]
 fn only_who_may_ask_is_served() {
     in_a_namespace("sources", |edge| {
         let prefix = |text: &str, length: u32| match text.parse().unwrap() {
@@ -489,6 +513,7 @@ fn only_who_may_ask_is_served() {
                 } else {
                     vec![prefix("198.51.100.0", 28)]
                 };
+                let sources = Some(sources);
                 Frontend { sources, ..frontend(side.frontend, 443, TCP, &[endpoint(side.endpoint, 8443)]) }
             })
             .collect();
@@ -503,9 +528,14 @@ fn only_who_may_ask_is_served() {
             let asked = packet(TCP, (client, 40_000), (frontend, 443)).flags(SYN).frame();
             assert_eq!(outcome(edge, &asked).0, reason, "{client}");
         }
+        // None of this family: nobody is served.
+        let closed = Frontend { sources: Some(Vec::new()), ..frontends[0].clone() };
+        edge.balance(&[closed]).unwrap();
+        let asked = packet(TCP, ("198.51.100.7", 40_001), ("203.0.113.1", 443)).flags(SYN).frame();
+        assert_eq!(outcome(edge, &asked).0, EdgeReason::SourceRange);
         // No longer asked for: everybody is served.
         let open: Vec<Frontend> =
-            frontends.into_iter().map(|frontend| Frontend { sources: Vec::new(), ..frontend }).collect();
+            frontends.into_iter().map(|frontend| Frontend { sources: None, ..frontend }).collect();
         edge.balance(&open).unwrap();
         let asked = packet(TCP, ("198.51.100.17", 40_000), ("203.0.113.1", 443)).flags(SYN).frame();
         assert_eq!(outcome(edge, &asked).0, EdgeReason::Forwarded);

@@ -1,4 +1,5 @@
-//! `/edge/deny`: what is denied at the edge, and operators' changes to it.
+//! `/edge/deny`: what is denied at the edge, and operators' changes to it. `/edge/frontends`: what is
+//! balanced there.
 
 use std::sync::Arc;
 
@@ -47,6 +48,24 @@ pub(super) async fn answer(agent: Arc<Agent>, request: &Request<Incoming>) -> Re
             None => blocking(move || Guard::denied(&guard)).await,
         },
         _ => wrong_method("GET, HEAD, POST, DELETE"),
+    }
+}
+
+/// Every frontend in force.
+pub(super) async fn frontends(agent: Arc<Agent>, request: &Request<Incoming>) -> Response<Body> {
+    if request.uri().query().is_some_and(|query| !query.is_empty()) {
+        return fault(StatusCode::BAD_REQUEST, "/edge/frontends takes no fields");
+    }
+    let asked =
+        tokio::task::spawn_blocking(move || agent.edge.as_ref().map(|edge| edge.frontends()).transpose());
+    match asked.await {
+        Ok(Ok(Some(Some(frontends)))) => json(StatusCode::OK, &frontends),
+        Ok(Ok(_)) => fault(
+            StatusCode::NOT_FOUND,
+            "nothing is balanced: set `edge.balance.enabled` in the configuration, and start the agent again",
+        ),
+        Ok(Err(error)) => failed(&error.with_causes()),
+        Err(error) => failed(&error.to_string()),
     }
 }
 

@@ -29,7 +29,7 @@ use crate::status;
 use crate::top;
 
 /// Every path, for whoever asks for another.
-const PATHS: &str = "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /top, /profile, /reload, /edge/deny";
+const PATHS: &str = "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /top, /profile, /reload, /edge/deny, /edge/frontends";
 
 /// Answers one request; a fault is an answer, too.
 pub(super) async fn answer(
@@ -43,7 +43,9 @@ pub(super) async fn answer(
         "/edge/deny" => edge::answer(agent, &request).await,
         "/profile" if request.method() == Method::POST => asked(agent, &request).await,
         "/reload" | "/profile" => wrong_method("POST"),
+        "/edge/frontends" if is_get => edge::frontends(agent, &request).await,
         "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/metrics" | "/explain" | "/top"
+        | "/edge/frontends"
             if !is_get =>
         {
             wrong_method("GET, HEAD")

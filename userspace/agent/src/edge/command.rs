@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::entries::{AddedView, AnswerView, DenyView, Ended, EntryView};
-use super::{lists, prefix};
+use super::{frontends, lists, prefix};
 use crate::cli::{AskArgs, Format};
 use crate::client::{self, Method};
 use crate::clock;
@@ -33,6 +33,8 @@ enum EdgeCommand {
     Undeny(PrefixArgs),
     /// Show what was added and which lists are in force, or all that is known of an address
     List(ListArgs),
+    /// Show what is balanced at the edge: frontends, their endpoints and what went to each
+    Frontends(FrontendsArgs),
     /// Say whether deny lists are valid: all faults of all of them
     Check(CheckArgs),
 }
@@ -66,6 +68,13 @@ struct ListArgs {
     /// Only what is known of this address or prefix
     #[arg(value_name = "ADDR|CIDR", value_parser = parse_prefix)]
     prefix: Option<String>,
+    #[command(flatten)]
+    ask: AskArgs,
+}
+
+/// `windrose edge frontends`.
+#[derive(Debug, Args)]
+struct FrontendsArgs {
     #[command(flatten)]
     ask: AskArgs,
 }
@@ -105,6 +114,7 @@ pub(crate) fn run(args: &EdgeArgs) -> Result<()> {
         EdgeCommand::List(ListArgs { prefix: Some(prefix), ask }) => {
             show(ask, Method::GET, &[("prefix", prefix.clone())], |answer: &AnswerView| answer_text(answer))
         }
+        EdgeCommand::Frontends(FrontendsArgs { ask }) => frontends::show(ask),
         EdgeCommand::Check(CheckArgs { files }) => check(files),
         EdgeCommand::List(ListArgs { prefix: None, ask }) => show(ask, Method::GET, &[], list_text),
     }

@@ -9,6 +9,10 @@ use windrose_policy::settings::Setting;
 
 use super::prefix;
 
+mod balance;
+
+pub(crate) use balance::{BalanceChoices, CheckChoices};
+
 /// Every key there is.
 pub(crate) const KEYS: &[&str] = &[
     "edge.interfaces[].name",
@@ -24,6 +28,13 @@ pub(crate) const KEYS: &[&str] = &[
     "edge.limits[].burst",
     "edge.syn_cookies.rate",
     "edge.syn_cookies.burst",
+    "edge.balance.enabled",
+    "edge.balance.node_addresses[]",
+    "edge.balance.health_check.enabled",
+    "edge.balance.health_check.interval",
+    "edge.balance.health_check.timeout",
+    "edge.balance.health_check.unhealthy_after",
+    "edge.balance.health_check.healthy_after",
 ];
 
 /// So that a packet costs a whole number of nanoseconds with an error below 1 %.
@@ -48,6 +59,8 @@ pub(crate) struct EdgeChoices {
     /// `syn_cookies`: SYNs for one address and port above which they are answered with cookies;
     /// none are.
     pub(crate) syn_cookies: Option<LimitChoice>,
+    /// `balance`: whether what policy exposes is balanced here; it is not.
+    pub(crate) balance: BalanceChoices,
 }
 
 /// `edge.interfaces[]`.
@@ -90,6 +103,7 @@ impl Default for EdgeChoices {
             private: false,
             limits: Vec::new(),
             syn_cookies: None,
+            balance: BalanceChoices::new(),
         }
     }
 }
@@ -112,6 +126,9 @@ impl EdgeChoices {
             ("bogons", _) => self.bogons = boolean("edge.bogons", text)?,
             ("private", _) => self.private = boolean("edge.private", text)?,
             ("allow", _) => self.allow.push(prefix::parse(text)?),
+            (key, _) if key.starts_with("balance.") => {
+                self.balance.set(key.trim_start_matches("balance."), text, place)?;
+            }
             ("interfaces", "") => self.interfaces.push(InterfaceChoice {
                 name: String::new(),
                 mode: Mode::Auto,
@@ -183,10 +200,13 @@ impl EdgeChoices {
         if let Some(cookies) = self.syn_cookies.as_ref().filter(|cookies| cookies.rate.is_none()) {
             fault(&cookies.place, "`edge.syn_cookies` has no `rate`, which is required".to_owned());
         }
+        for (place, message) in self.balance.faults() {
+            fault(&place, message);
+        }
         if !self.is_wanted() {
             let lists = self.lists.iter().map(|list| &list.place);
             let limits = self.limits.iter().chain(&self.syn_cookies).map(|limit| &limit.place);
-            if let Some(place) = lists.chain(limits).next() {
+            if let Some(place) = lists.chain(limits).chain(self.balance.place()).next() {
                 fault(place, "`edge` names no `interfaces`, so that nothing of it can be done".to_owned());
             }
         }
@@ -205,6 +225,9 @@ impl EdgeChoices {
         if let Some(cookies) = &self.syn_cookies {
             settings.flags |= EdgeSettings::COOKIES;
             settings.cookies = cookies.compile();
+        }
+        if self.balance.is_wanted() {
+            settings.flags |= EdgeSettings::BALANCE;
         }
         EdgeConfig { settings, allowed: self.allow.clone() }
     }
@@ -377,6 +400,44 @@ mod tests {
                 "agent.yaml:5:48: `edge.limits[1]` has no `rate`, which is required",
             ]
         );
+    }
+
+    #[test]
+    fn balancing_is_read_and_its_faults_are_named() {
+        let text = "edge:\n  interfaces: [{name: a}]\n  balance:\n    enabled: true\n    \
+                    node_addresses: [192.0.2.7, '2001:db8::7']\n    \
+                    health_check: {interval: 5s, timeout: 2s, unhealthy_after: 4, healthy_after: 1}\n";
+        let (choices, faults) = read(text);
+        assert!(faults.is_empty(), "{faults:?}");
+        assert!(choices.balance.is_wanted());
+        assert_eq!(choices.balance.node_addresses.as_ref().map(Vec::len), Some(2));
+        let check = choices.balance.check;
+        assert_eq!((check.interval.as_secs(), check.timeout.as_secs()), (5, 2));
+        assert_eq!((check.unhealthy_after, check.healthy_after, check.is_enabled), (4, 1, true));
+        assert_eq!(choices.compile().settings.flags, EdgeSettings::BOGONS | EdgeSettings::BALANCE);
+
+        let text = "edge:\n  interfaces: [{name: a}]\n  balance:\n    node_addresses: [127.0.0.1, here]\n    \
+                    health_check: {interval: 0s, timeout: 9s, healthy_after: 0, enabled: perhaps}\n";
+        let (choices, faults) = read(text);
+        assert!(!choices.balance.is_wanted());
+        assert_eq!(
+            faults,
+            [
+                "agent.yaml:4:22: `127.0.0.1` is no address of this node that the outside could ask for, such as \
+                 192.0.2.7",
+                "agent.yaml:4:33: `here` is no address of this node that the outside could ask for, such as \
+                 192.0.2.7",
+                "agent.yaml:5:30: edge.balance.health_check.interval is `0s`; it must be from 1s to 1h",
+                "agent.yaml:5:62: edge.balance.health_check.healthy_after is `0`; it must be a whole number from \
+                 1 to 100",
+                "agent.yaml:5:74: edge.balance.health_check.enabled is `perhaps`; it must be `true` or `false`",
+                "agent.yaml:4:22: `edge.balance` has no `enabled`, which is required",
+                "agent.yaml:5:43: edge.balance.health_check.timeout is 9s, longer than the interval of 2s",
+            ]
+        );
+        let (_, faults) = read("edge: {balance: {enabled: true}}\n");
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].contains("names no `interfaces`"), "{faults:?}");
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl Work {
 
     /// Looks after everything that changes by itself.
     fn look(&mut self) {
-        self.attach();
+        let attached = self.attach();
+        self.guard.look_at_balancing(&attached);
         match self.guard.edge.sweep() {
             Ok(0) => {}
             Ok(ended) => tracing::info!(ended, "entries that were added have ended"),
@@ -112,13 +113,16 @@ impl Work {
         self.publish_lists();
     }
 
-    fn attach(&mut self) {
+    /// Names the interfaces that the edge is on, and whether by the driver's hook.
+    fn attach(&mut self) -> Vec<(String, bool)> {
         let mut indices = Vec::new();
+        let mut names = Vec::new();
         let mut views = Vec::new();
         for choice in &self.guard.choices.interfaces {
             let view = match self.guard.edge.attach(&choice.name, choice.mode) {
                 Ok(attached) => {
                     indices.push(attached.index);
+                    names.push((choice.name.clone(), attached.is_native));
                     let mode = if attached.is_native { "native" } else { "generic" };
                     InterfaceView {
                         interface: choice.name.clone(),
@@ -145,6 +149,9 @@ impl Work {
                     tracing::warn!(error = error.with_causes(), "cannot take the edge off an interface");
                 }
             }
+            if let Err(error) = self.guard.edge.lead_to(&indices) {
+                tracing::warn!(error = error.with_causes(), "cannot send frames on to an interface");
+            }
             self.indices = Some(indices);
         }
         let mut published = self.guard.published();
@@ -154,6 +161,7 @@ impl Work {
             }
         }
         published.interfaces = views;
+        names
     }
 
     fn publish_lists(&self) {

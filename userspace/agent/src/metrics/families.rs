@@ -94,7 +94,12 @@ impl Families<'_> {
         metric.encode_counter::<NoLabelSet, _, u64>(value, None)
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: &impl EncodeGaugeValue) -> Result<(), fmt::Error> {
+    pub(super) fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: &impl EncodeGaugeValue,
+    ) -> Result<(), fmt::Error> {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
     }
 

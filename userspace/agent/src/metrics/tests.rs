@@ -11,13 +11,13 @@ use windrose_datapath::abi::{
 };
 use windrose_datapath::{LookUps, MapMemory, Measured, Spent};
 use windrose_policy::decision::RuleRef;
-use windrose_policy::model::{Direction, ObjectName};
+use windrose_policy::model::{Direction, ExposureSource, ObjectName};
 use windrose_policy::source::{Source, parse};
 use windrose_policy::tables::{Compiler, Settings};
 
 use super::*;
 use crate::book::Book;
-use crate::edge::{EdgeView, InterfaceView, ListView};
+use crate::edge::{BalanceSample, BalanceView, EdgeView, Forwarded, InterfaceView, ListView, SourceSample};
 use crate::snapshot::Counts as ModelCounts;
 
 fn name(namespace: &str, name: &str) -> ObjectName {
@@ -54,10 +54,23 @@ fn edge() -> EdgeSample {
             }],
             lists: vec![ListView { list: "deny.txt".to_owned(), entries: Some(3), ..ListView::default() }],
             list_failures: 1,
+            balance: None,
         },
         memory: Vec::new(),
-        counts: vec![(EdgeReason::Passed, 100), (EdgeReason::DeniedHost, 5)],
+        counts: vec![(EdgeReason::Passed, 100), (EdgeReason::DeniedHost, 5), (EdgeReason::Forwarded, 40)],
         maps: Vec::new(),
+        balance: Some(BalanceSample {
+            view: BalanceView { frontends: 2, endpoints: 3, down: 1, ..BalanceView::default() },
+            sources: BTreeMap::from([(
+                ExposureSource::Service { name: name("shop", "web"), port: "http".to_owned() },
+                SourceSample {
+                    forwarded: Forwarded { flows: 7, packets: 70, bytes: 7_000 },
+                    ready: 2,
+                    draining: 0,
+                    down: 1,
+                },
+            )]),
+        }),
         programs: vec![ProgramStatus {
             name: "edge",
             hook: "XDP".to_owned(),

@@ -8,7 +8,7 @@ use super::*;
 use crate::book::Book;
 use crate::clock::Clock;
 use crate::compile::VerifiedView;
-use crate::edge::{InterfaceView, ListView};
+use crate::edge::{BalanceView, InterfaceView, ListView};
 use crate::record::Balanced;
 use crate::refused::FaultView;
 use crate::snapshot::{Counts, Reload};
@@ -105,6 +105,15 @@ fn golden_status_for_people() {
             ],
             lists: vec![ListView { list: "deny.txt".to_owned(), entries: Some(1), ..ListView::default() }],
             list_failures: 0,
+            balance: Some(BalanceView {
+                frontends: 4,
+                endpoints: 3,
+                down: 1,
+                fault: Some("it does not fit".to_owned()),
+                failures: 1,
+                warnings: vec!["net.ipv4.conf.eth0.forwarding is 0".to_owned()],
+                ..BalanceView::default()
+            }),
         }),
         verified: Some(VerifiedView { witnesses: 667, classes: 255, complete: true }),
         last_reload: Some(Reload {

@@ -1,7 +1,7 @@
 //! What the edge balances: frontends, their endpoints and tables, kept as differences.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use windrose_abi::forward::{FILTER_WORDS, FRONTEND_BITS, MAX_FRONTENDS, MAX_RETURNS, filter_bit};
 use windrose_abi::services::ENDPOINTS_PER_ROW;
@@ -28,10 +28,12 @@ pub struct Frontend {
     pub protocol: u8,
     /// All flows of a client go to one endpoint.
     pub is_by_client: bool,
-    /// Who may ask for it; empty: everybody.
-    pub sources: Vec<PrefixKey>,
+    /// Who may ask for it; `None`: everybody.
+    pub sources: Option<Vec<PrefixKey>>,
     /// Of the address's family, each address and port once.
     pub endpoints: Vec<FrontendEndpoint>,
+    /// The part of new flows that is refused, in the unit of the endpoints' weights.
+    pub refused_share: u32,
 }
 
 /// One of its endpoints.
@@ -56,6 +58,8 @@ pub struct ForwardTotals {
     pub address: IpAddr,
     /// Its port.
     pub port: u16,
+    /// How packets get there.
+    pub forwarding: Forwarding,
     /// It takes new flows.
     pub is_ready: bool,
     /// Flows that were given it.
@@ -139,7 +143,7 @@ fn address(address: IpAddr) -> Address {
 }
 
 fn ip(address: &Address) -> IpAddr {
-    std::net::Ipv6Addr::from(address.to_bytes()).to_canonical()
+    Ipv6Addr::from(address.to_bytes()).to_canonical()
 }
 
 impl Frontend {
@@ -225,7 +229,7 @@ impl Edge {
         for frontend in wanted {
             let key = frontend.key();
             let (row, is_changed) = held.put_table(maps, frontend, &endpoints, &mut freed)?;
-            ranges.extend(frontend.sources.iter().map(|prefix| Prefixed {
+            ranges.extend(frontend.sources.iter().flatten().map(|prefix| Prefixed {
                 length: 32 + prefix.length,
                 key: RangeKey { frontend: row.frontend, source: prefix.address },
             }));
@@ -329,6 +333,7 @@ impl Edge {
                 let mut totals = ForwardTotals {
                     address: ip(&row.address),
                     port: row.port,
+                    forwarding: Forwarding::try_from(row.forwarding).unwrap_or(Forwarding::Nat),
                     is_ready: row.state == EndpointState::Ready as u8,
                     flows: 0,
                     packets: 0,
@@ -392,11 +397,18 @@ impl Forwarder {
     ) -> Result<(FrontendRow, bool), DatapathError> {
         let key = frontend.key();
         let ready: Vec<_> = frontend.endpoints.iter().filter(|endpoint| endpoint.is_ready).collect();
-        let shares: Vec<_> =
+        let mut shares: Vec<_> =
             ready.iter().map(|endpoint| (endpoint.address, endpoint.port, endpoint.weight.max(1))).collect();
+        if frontend.refused_share != 0 && !shares.is_empty() {
+            // No endpoint has this address; its entries are nobody's.
+            shares.push((Ipv6Addr::UNSPECIFIED.into(), 0, frontend.refused_share));
+        }
         let table: Vec<u32> = spread(&shares)
             .into_iter()
-            .map(|at| indices.get(&ready[at as usize].key()).copied().unwrap_or(u32::MAX))
+            .map(|at| {
+                let endpoint = ready.get(at as usize).and_then(|endpoint| indices.get(&endpoint.key()));
+                endpoint.copied().unwrap_or(u32::MAX)
+            })
             .collect();
         let mut row = FrontendRow {
             seed: frontend_seed(frontend.address, frontend.port, frontend.protocol),
@@ -406,7 +418,7 @@ impl Forwarder {
         if frontend.is_by_client {
             row.flags |= FrontendRow::BY_CLIENT;
         }
-        if !frontend.sources.is_empty() {
+        if frontend.sources.is_some() {
             row.flags |= FrontendRow::HAS_RANGES;
         }
         let held = self.frontends.get(&key);
