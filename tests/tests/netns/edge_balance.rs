@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 use windrose_tests::actor::PATIENCE;
 use windrose_tests::agent::Agent;
 use windrose_tests::policy::{network, service};
+use windrose_tests::probe::SILENCE;
 use windrose_tests::script::{Act, Manner, Outcome, Protocol};
 use windrose_tests::wire::{self, V4};
 use windrose_tests::{tests, wait};
 
 use crate::front::{Front, PORT, TARGET};
 use router::{
-    Router, addresses, both, edge, exposed, frontends, gateway, go_on, interface, loads, routes, tell,
+    Hearing, Router, addresses, both, edge, exposed, frontends, gateway, go_on, interface, loads, routes,
+    tell,
 };
 
 #[path = "edge_balance/router.rs"]
@@ -145,6 +147,7 @@ fn a_route_gives_its_backends_their_shares() -> Result<()> {
     };
     let Router { host: _host, front, mut agent, .. } =
         Router::new("shares", 2, |front| policy(front, "{name: canary, port: 80, weight: 10}"))?;
+    let _hearing = Hearing::of(&front.web)?;
     let [to, _] = both(&front);
     let ask = |agent: &Agent, count: u32| -> Result<(u64, u64, u64)> {
         let before = front.received(Protocol::Udp)?;
@@ -239,6 +242,7 @@ fn who_is_in_no_range_reaches_nobody() -> Result<()> {
 fn nobody_ready_is_refused_at_once() -> Result<()> {
     let policy = |front: &Front| exposed(front).replace("app: cart", "app: nobody");
     let Router { host: _host, front, agent, .. } = Router::new("nobody", 1, policy)?;
+    let _hearing = Hearing::of(&front.web)?;
     for to in both(&front) {
         for probe in [front.web.tcp(to), front.web.udp(to).connected()] {
             let outcome = probe.outcome(PATIENCE)?;
@@ -382,7 +386,7 @@ fn without_an_agent_it_goes_on_and_a_new_one_takes_over() -> Result<()> {
     files.write("agent.yaml", &text.replace("{enabled: true,", "{enabled: false,"))?;
     agent.restart()?;
     for to in both(&front) {
-        ensure!(front.web.tcp(to).outcome(PATIENCE)? != Outcome::Passed, "it balances");
+        ensure!(front.web.tcp(to).outcome(SILENCE)? != Outcome::Passed, "it balances");
     }
     let left: Vec<_> = std::fs::read_dir(agent.pins()?)?.filter_map(Result::ok).collect();
     ensure!(left.iter().all(|entry| !entry.path().join("maps/FRONTENDS").exists()), "{left:?}");

@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use windrose_datapath::{Capacities, Edge, EdgeConfig, Machine, Mode, Pins};
 use windrose_tests::actor::{Actor, Connection, PATIENCE};
 use windrose_tests::agent::Agent;
 use windrose_tests::script::Protocol;
+use windrose_tests::world::PREFIX;
 use windrose_tests::{offload, wait};
 
 use crate::edge::Files;
@@ -166,6 +168,40 @@ fn set_apart(host: &Actor, actor: &Actor) -> Result<()> {
     routes(host, actor)?;
     offload::set(actor.namespace(), "eth0", "tx-checksum-ip-generic", false)?;
     offload::set(actor.namespace(), "eth0", "rx-gro", true)
+}
+
+/// A program on an actor's own interface. A veth does not deliver what XDP sends back to where it came
+/// from unless there is one (`veth_xdp_flush` of Linux 6.18); wires do not mind.
+pub(super) struct Hearing {
+    _edge: Edge,
+    pins: Pins,
+}
+
+impl Hearing {
+    pub(super) fn of(actor: &Actor) -> Result<Self> {
+        let machine = Machine::inspect().context("this machine has no XDP")?;
+        let name = format!("{PREFIX}{}-hearing-{}", std::process::id(), interface(actor));
+        let pins = Pins::below(&machine.bpffs, &name);
+        let edge = actor.namespace().within(|| {
+            let mut capacities = Capacities::default();
+            for map in ["deny_hosts", "deny_prefixes", "deny_notes", "buckets"] {
+                capacities.set(map, 16).map_err(anyhow::Error::msg)?;
+            }
+            let edge = Edge::open(&pins, &capacities, EdgeConfig::default())?;
+            edge.attach("eth0", Mode::Native)?;
+            Ok(edge)
+        })?;
+        Ok(Self { _edge: edge, pins })
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        let removed = Edge::remove(&self.pins).and_then(|_| self.pins.remove());
+        if let Err(error) = removed {
+            eprintln!("warning: a program of a test stays: {error}");
+        }
+    }
 }
 
 /// The routes of an actor, all by the host; gone when its link was down.

@@ -126,6 +126,11 @@ impl Guard {
         self.balancer.as_ref().map(|balancer| balancer.healths().targets()).unwrap_or_default()
     }
 
+    /// Whether an endpoint is to be checked still.
+    pub(super) fn is_checked(&self, target: SocketAddr) -> bool {
+        self.balancer.as_ref().is_some_and(|balancer| balancer.healths().of(target).is_some())
+    }
+
     /// Takes the outcome of a check. True: [`Self::rebalance`] is due.
     pub(super) fn heard(&self, target: SocketAddr, outcome: Result<(), String>) -> bool {
         let check = &self.choices.balance.check;
