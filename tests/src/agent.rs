@@ -249,6 +249,13 @@ impl Agent {
         self.stage.host.within(|| command.output().context("cannot run the agent's binary"))
     }
 
+    /// Starts another verb of the binary with its output thrown away; it ends by itself or is killed.
+    pub fn begin(&self, arguments: &[&str]) -> Result<Child> {
+        let mut command = Command::new(programs::agent()?);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.stage.host.within(|| command.spawn().context("cannot run the agent's binary"))
+    }
+
     /// Ends enforcement.
     pub fn detach(&self) -> Result<Output> {
         self.verb(&["detach", "--pins", &self.stage.name])

@@ -38,6 +38,8 @@ mod packets;
 mod pair;
 #[path = "netns/ports.rs"]
 mod ports;
+#[path = "netns/profile.rs"]
+mod profile;
 #[path = "netns/reload.rs"]
 mod reload;
 #[path = "netns/selectors.rs"]
@@ -50,6 +52,8 @@ mod start;
 mod state;
 #[path = "netns/survival.rs"]
 mod survival;
+#[path = "netns/top.rs"]
+mod top;
 
 fn main() -> ExitCode {
     let tests = [
@@ -68,12 +72,14 @@ fn main() -> ExitCode {
         ingress::tests(),
         packets::tests(),
         ports::tests(),
+        profile::tests(),
         reload::tests(),
         selectors::tests(),
         services::tests(),
         start::tests(),
         state::tests(),
         survival::tests(),
+        top::tests(),
     ];
     trial::run(tests.concat(), &[])
 }

@@ -14,6 +14,19 @@ pub const FRONTEND_BITS: u32 = 16;
 /// Most frontends.
 pub const MAX_FRONTENDS: u32 = 1 << FRONTEND_BITS;
 
+/// Words of `FORWARD_FILTER`.
+pub const FILTER_WORDS: u32 = 1024;
+
+/// Index and bit in `FORWARD_FILTER` of a frontend, or of an endpoint that answers for one. Where the
+/// bit is not set there is none, and no table is looked into.
+#[inline(always)]
+pub const fn filter_bit(address: &Address, port: u16, protocol: u8, answers: bool) -> (u32, u64) {
+    let [a, b, c, d] = address.words;
+    let ends = (port as u32) << 8 | protocol as u32 | (answers as u32) << 24;
+    let mixed = (a ^ b ^ c.rotate_left(7) ^ d ^ ends.wrapping_mul(0x9e37_79b1)).wrapping_mul(0x85eb_ca6b);
+    (mixed >> 22, 1 << ((mixed >> 16) & 63))
+}
+
 codes! {
     /// How a packet gets to an endpoint.
     pub enum Forwarding {

@@ -12,6 +12,7 @@ pub mod edge;
 pub mod event;
 pub mod forward;
 pub mod identity;
+pub mod profile;
 pub mod rules;
 pub mod services;
 pub mod state;
@@ -27,6 +28,7 @@ pub use identity::{
     Address, AddressRow, AddressSlot, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PrefixKey, PrefixRow,
     PrefixSlot, WorkloadRow, WorkloadSlot,
 };
+pub use profile::{LookUpTimes, Lookup, RuleTimes, RuleTimesKey, Times, VerdictTimes};
 pub use rules::{
     Control, ControlSlot, PolicySetKey, PolicySetRow, PortKey, PortRow, PortSlot, RuleKey, RuleRow,
     RuleSetRow, RuleSetSlot, RuleSlot,

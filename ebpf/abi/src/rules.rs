@@ -53,6 +53,8 @@ impl ControlSlot {
     pub const ANSWERS: u32 = 4;
     /// Some row of `SERVICES` exists.
     pub const HAS_SERVICES: u32 = 8;
+    /// In a program's own copy only: this run times its look-ups.
+    pub const SAMPLED: u32 = 1 << 30;
 }
 
 layout! {

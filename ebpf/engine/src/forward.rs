@@ -17,7 +17,7 @@ const IDLE_NS: u64 = 60_000_000_000;
 /// What balancing asks of its tables, whoever holds them.
 pub trait ForwardTables: Sized {
     /// A frontend; with port 0 whether the address is one's.
-    fn frontend(&self, key: &ServiceKey) -> Option<FrontendRow>;
+    fn frontend(&self, key: &ServiceKey) -> Option<&FrontendRow>;
     /// Address, port and protocol of a frontend by its number.
     fn name(&self, frontend: u32) -> Option<ServiceKey>;
     /// Whether a source may ask for a frontend that not all may ask for.
@@ -125,7 +125,7 @@ pub fn plain<T: ForwardTables>(packet: &Packet, tables: &T) -> Plan {
             is_datagram: packet.protocol == protocol::UDP,
             is_attempt: packet.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
         };
-        return send(&row, &flow, tables);
+        return send(row, &flow, tables);
     }
     let answering = key(packet.source, packet.source_port, packet.protocol);
     answer(&answering, packet.destination, packet.destination_port, tables)
@@ -283,7 +283,7 @@ pub fn error<B: Bytes, T: ForwardTables>(bytes: &B, packet: &Packet, tables: &T)
         // About an answer of the frontend, to the client that the answer was for.
         let flow =
             Flow { client: inner.destination, port: inner.destination_port, is_datagram, is_attempt: false };
-        return send(&row, &flow, tables);
+        return send(row, &flow, tables);
     }
     let to = key(inner.destination, inner.destination_port, inner.protocol);
     answer(&to, inner.source, inner.source_port, tables)

@@ -1,5 +1,6 @@
 //! Buckets of log2 histograms.
 
+use windrose_abi::profile::TIME_BUCKETS;
 use windrose_abi::state::BUCKETS;
 
 /// The bucket of a value: the position of its highest bit, at most the last bucket.
@@ -33,9 +34,38 @@ pub const fn bucket(value: u64) -> usize {
     bit & (BUCKETS - 1)
 }
 
+/// The bucket of a time in a histogram with four buckets for each power of two: see
+/// [`TIME_BUCKETS`].
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "two bits")]
+pub const fn time_bucket(ns: u64) -> usize {
+    if ns >> 32 != 0 {
+        return TIME_BUCKETS - 1;
+    }
+    let octave = bucket(ns);
+    let quarter = if octave < 2 { 0 } else { ns >> (octave - 2) & 3 };
+    (4 * octave + quarter as usize) & (TIME_BUCKETS - 1)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::bucket;
+    use windrose_abi::profile::{TIME_BUCKETS, floor_ns};
+
+    use super::{bucket, time_bucket};
+
+    #[test]
+    fn a_time_falls_into_the_bucket_whose_floor_is_below_it() {
+        let mut last = 0;
+        for ns in (0..5000).chain((12..32).map(|bit| (1 << bit) - 1)).chain((12..32).map(|bit| 1 << bit)) {
+            let bucket = time_bucket(ns);
+            assert!(floor_ns(bucket) <= ns, "{ns} in {bucket} from {}", floor_ns(bucket));
+            let next = (bucket + 1..TIME_BUCKETS).find(|next| floor_ns(*next) > floor_ns(bucket));
+            assert!(next.is_none_or(|next| ns < floor_ns(next)), "{ns} in {bucket}");
+            last = last.max(bucket);
+        }
+        assert_eq!(last, TIME_BUCKETS - 4);
+        assert_eq!(time_bucket(u64::MAX), TIME_BUCKETS - 1);
+    }
 
     #[test]
     fn a_value_falls_into_the_bucket_of_its_highest_bit() {

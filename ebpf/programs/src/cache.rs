@@ -5,11 +5,11 @@
 //! packet or by another process: an entry is used as copied, and only if its check fits.
 
 use windrose_abi::state::DECISIONS;
-use windrose_abi::{CachedDecision, DropReason};
+use windrose_abi::{CachedDecision, DropReason, Lookup};
 use windrose_engine::Decision;
 
 use crate::case::Case;
-use crate::maps;
+use crate::{maps, profile};
 
 /// Odd, with its bits well spread (the golden ratio's).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -54,7 +54,7 @@ pub(crate) fn recall(case: &mut Case) -> bool {
     let sum = sum_of(question);
     let Some(entry) = entry(sum) else { return false };
     // SAFETY: entries of an array live as long as the map; volatile, as it may change meanwhile.
-    let seen = unsafe { entry.read_volatile() };
+    let seen = profile::look_up(&case.tables.flags, Lookup::Decision, || unsafe { entry.read_volatile() });
     if seen.question[0] != question[0]
         || seen.question[1] != question[1]
         || seen.question[2] != question[2]

@@ -11,6 +11,7 @@ use windrose_engine::{Decision, Outcome, Peer, Question, decide, resolve};
 use crate::cache;
 use crate::events;
 use crate::memory;
+use crate::profile;
 use crate::subject::Subject;
 use crate::tables::KernelTables;
 
@@ -72,10 +73,13 @@ pub(crate) fn judge(case: &mut Case, peer: &Address) {
 #[inline(never)]
 pub extern "C" fn judge_case(case: *mut Case, peer: *const Address) -> i32 {
     if case.is_null() || peer.is_null() {
-        return 1;
+        return 0;
     }
     // SAFETY: checked above; the only caller passes exclusive and live references.
     let (case, peer) = unsafe { (&mut *case, &*peer) };
+    if profile::is_on() {
+        profile::begin_verdict();
+    }
     case.question.peer = resolve(&case.tables, peer);
     if case.by_socket != 0
         && let Some(slot) = case.tables.workload(case.by_socket)
@@ -88,9 +92,16 @@ pub extern "C" fn judge_case(case: *mut Case, peer: *const Address) -> i32 {
             is_loopback: false,
         };
     }
-    if !cache::recall(case) {
-        case.decision = decide(&case.tables, &case.question);
-        cache::remember(case);
+    if cache::recall(case) {
+        if profile::is_on() {
+            profile::end_hit(case);
+        }
+        return 0;
+    }
+    case.decision = decide(&case.tables, &case.question);
+    cache::remember(case);
+    if profile::is_on() {
+        profile::end_miss(case);
     }
     0
 }
@@ -202,7 +213,10 @@ pub(crate) fn decide_again(row: &mut ConnectionRow, tables: &KernelTables) {
     } else {
         (Direction::Ingress, row.local_port)
     };
-    let subject = Subject { workload: row.workload, slot };
+    // Read again: kept over the look-up, it would take room on the stack.
+    // SAFETY: a reference.
+    let workload = unsafe { (&raw const row.workload).read_volatile() };
+    let subject = Subject { workload, slot };
     let mut case = Case::new(*tables, subject, direction, windrose_abi::codes::protocol::TCP, port);
     if row.flags & ConnectionRow::BY_SOCKET != 0 {
         case.by_socket = row.peer_workload;

@@ -36,8 +36,9 @@ static BUCKETS: LruHashMap<BucketKey, u64, 262144> = LruHashMap::new();
 #[btf_map]
 static EDGE_COUNTS: PerCpuArray<u64, 64> = PerCpuArray::new();
 
-/// The maps as the engine's tables.
-struct KernelEdge {
+/// The maps as the engine's tables. Where frames are no longer as they came (`BALANCES` is false)
+/// nothing is balanced here.
+struct KernelEdge<const BALANCES: bool> {
     context: *mut xdp_md,
     /// What balancing answers.
     action: Cell<u32>,
@@ -52,10 +53,11 @@ macro_rules! setting {
     };
 }
 
-impl EdgeTables for KernelEdge {
+impl<const BALANCES: bool> EdgeTables for KernelEdge<BALANCES> {
     #[inline(always)]
     fn flags(&self) -> u32 {
-        setting!(flags)
+        let flags = setting!(flags);
+        if BALANCES { flags } else { flags & !EdgeSettings::BALANCE }
     }
 
     #[inline(always)]
@@ -148,19 +150,26 @@ impl EdgeTables for KernelEdge {
     }
 }
 
-/// XDP at the interfaces that the configuration names.
+/// XDP at the interfaces that the configuration names, in the driver's hook.
 #[xdp(frags)]
 pub fn edge(context: XdpContext) -> u32 {
-    judge(context.ctx)
+    judge::<true>(context.ctx)
+}
+
+/// The same in the kernel's generic hook. There frames have been merged and their checksums may be
+/// half done, and nobody says which: they are translated later, see `edge_skb`.
+#[xdp(frags)]
+pub fn edge_generic(context: XdpContext) -> u32 {
+    judge::<false>(context.ctx)
 }
 
 #[inline(always)]
-fn judge(context: *mut xdp_md) -> u32 {
+fn judge<const BALANCES: bool>(context: *mut xdp_md) -> u32 {
     let frame = Frame::of(context);
-    let edge = KernelEdge { context, action: Cell::new(xdp_action::XDP_PASS) };
+    let edge = KernelEdge::<BALANCES> { context, action: Cell::new(xdp_action::XDP_PASS) };
     match edge::decide(&frame, &edge) {
         // A test of the settings, so that no more than this is left where cookies are off.
-        EdgeReason::SynCookie if edge.flags() & EdgeSettings::COOKIES != 0 => answer(context, &frame),
+        EdgeReason::SynCookie if edge.flags() & EdgeSettings::COOKIES != 0 => answer(context),
         reason @ (EdgeReason::Forwarded | EdgeReason::NoEndpoint | EdgeReason::TooBig)
             if edge.flags() & EdgeSettings::BALANCE != 0 =>
         {
@@ -176,15 +185,16 @@ fn judge(context: *mut xdp_md) -> u32 {
 
 /// Answers a SYN; one that cannot be answered, or need not be, goes on.
 #[inline(always)]
-fn answer(context: *mut xdp_md, frame: &Frame) -> u32 {
-    let Ok(front) = frame::parse(frame) else { return xdp_action::XDP_DROP };
+fn answer(context: *mut xdp_md) -> u32 {
+    // Balancing may have moved its ends.
+    let Ok(front) = frame::parse(&Frame::of(context)) else { return xdp_action::XDP_DROP };
     let action = edge_cookie::answer(context, front.network, front.ether_type == frame::IPV4);
     count(if action == xdp_action::XDP_PASS { EdgeReason::Passed } else { EdgeReason::SynCookie });
     action
 }
 
 #[inline(always)]
-fn count(reason: EdgeReason) {
+pub(crate) fn count(reason: EdgeReason) {
     if let Some(count) = EDGE_COUNTS.get_ptr_mut(reason as u32) {
         // SAFETY: this processor's own counter; a program is not interrupted by itself.
         unsafe { *count += 1 };

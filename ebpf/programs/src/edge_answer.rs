@@ -7,8 +7,6 @@ use aya_ebpf::helpers::generated::{
 use core::ffi::c_void;
 use windrose_engine::unreachable::{self, Because, V4_QUOTE, V6_QUOTE};
 
-/// Words of the longest answer.
-pub(crate) const WORDS: usize = unreachable::V6_WORDS;
 
 /// Shorter frames are not sent on a wire (IEEE 802.3, without the check sequence).
 const SHORTEST: u32 = 60;
@@ -16,7 +14,12 @@ const SHORTEST: u32 = 60;
 /// Sends so many words of an answer back, in place of everything behind the Ethernet header and its
 /// tags; `XDP_PASS` where there is no room, and then the frame is as it was.
 #[inline(never)]
-pub(crate) fn send(context: *mut xdp_md, network: u32, answer: &mut [u16; WORDS], words: usize) -> u32 {
+pub(crate) fn send<const WORDS: usize>(
+    context: *mut xdp_md,
+    network: u32,
+    answer: &mut [u16; WORDS],
+    words: usize,
+) -> u32 {
     let bytes = 2 * words as u32;
     let wanted = network + bytes;
     let wanted = if wanted < SHORTEST { SHORTEST } else { wanted };
@@ -40,7 +43,7 @@ pub(crate) fn send(context: *mut xdp_md, network: u32, answer: &mut [u16; WORDS]
 #[derive(Clone, Copy)]
 pub(crate) struct Room {
     quote: [u16; V6_QUOTE],
-    answer: [u16; WORDS],
+    answer: [u16; unreachable::V6_WORDS],
 }
 
 /// Answers a packet with an ICMP error; drops it where that cannot be done.

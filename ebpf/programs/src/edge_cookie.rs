@@ -8,6 +8,8 @@ use aya_ebpf::bindings::{bpf_sock_tuple, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{
     bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie, bpf_xdp_load_bytes,
 };
+use aya_ebpf::btf_maps::PerCpuArray;
+use aya_ebpf::macros::btf_map;
 use core::ffi::c_void;
 use windrose_abi::codes::protocol;
 use windrose_engine::cookie::{V4_WORDS, V6_WORDS, answer_v4, answer_v6};
@@ -19,8 +21,13 @@ const CURRENT_NETNS: u64 = u64::MAX; // BPF_F_CURRENT_NETNS
 /// A TCP header with all options is 60 bytes; the verifier cannot see that there are not more.
 const TCP_WORDS: usize = 40;
 
+/// In a map: the frames of the stack would not fit.
+#[btf_map]
+static EDGE_SYN: PerCpuArray<Syn, 1> = PerCpuArray::new();
+
 /// The headers of a SYN, in words as they stand in memory.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Syn {
     ip: [u16; 20],
     tcp: [u16; TCP_WORDS],
@@ -32,16 +39,18 @@ struct Syn {
 /// Answers the SYN whose IP header is at `network`; `XDP_PASS` where it cannot or need not.
 #[inline(never)]
 pub(crate) fn answer(context: *mut xdp_md, network: u32, is_v4: bool) -> u32 {
-    let mut syn = Syn { ip: [0; 20], tcp: [0; TCP_WORDS], tcp_bytes: 0, tuple: [0; 18] };
+    let Some(syn) = EDGE_SYN.get_ptr_mut(0) else { return xdp_action::XDP_PASS };
+    // SAFETY: this processor's own; a program is not interrupted by itself.
+    let syn = unsafe { &mut *syn };
     // One after the other, not one inside the other: their frames would not fit.
-    if !read(context, network, is_v4, &mut syn) {
+    if !read(context, network, is_v4, syn) {
         return xdp_action::XDP_PASS;
     }
-    let made = cookie(context, is_v4, &mut syn);
+    let made = cookie(context, is_v4, syn);
     if made <= 0 {
         return xdp_action::XDP_PASS;
     }
-    send(context, network, is_v4, &syn, made)
+    send(context, network, is_v4, syn, made)
 }
 
 /// Reads the headers. False: they have another shape than that of nearly every SYN.
@@ -112,16 +121,14 @@ fn cookie(context: *mut xdp_md, is_v4: bool, syn: &mut Syn) -> i64 {
 /// Turns the frame round, puts the answer into it and sends it back.
 #[inline(never)]
 fn send(context: *mut xdp_md, network: u32, is_v4: bool, syn: &Syn, made: i64) -> u32 {
-    let mut answer = [0; edge_answer::WORDS];
+    let mut answer = [0; V6_WORDS];
     let (cookie, mss) = (made as u32, (made >> 32) as u16);
-    let (Some(tcp), Some(head)) = (syn.tcp.first_chunk(), answer.first_chunk_mut()) else {
-        return xdp_action::XDP_PASS;
-    };
+    let Some(tcp) = syn.tcp.first_chunk() else { return xdp_action::XDP_PASS };
     let words = if is_v4 {
-        answer_v4(head, &syn.ip, tcp, cookie, mss);
+        answer_v4(&mut answer, &syn.ip, tcp, cookie, mss);
         V4_WORDS
     } else {
-        answer_v6(head, &syn.ip, tcp, cookie, mss);
+        answer_v6(&mut answer, &syn.ip, tcp, cookie, mss);
         V6_WORDS
     };
     edge_answer::send(context, network, &mut answer, words)

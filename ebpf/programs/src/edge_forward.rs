@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::maps::lpm_trie::Key;
 use windrose_abi::codes::protocol;
-use windrose_abi::forward::MAX_FRONTENDS;
+use windrose_abi::forward::{FILTER_WORDS, MAX_FRONTENDS, filter_bit};
 use windrose_abi::{
     Address, EdgeReason, ForwardEndpoint, ForwardFlow, ForwardFragment, ForwardHop, ForwardKey, Forwarding,
     FragmentKey, FrontendRow, RangeKey, ReturnRow, ServiceKey, TableRow,
@@ -31,7 +31,7 @@ static FORWARD_TABLES: Array<TableRow, 16384> = Array::new();
 #[btf_map]
 static EDGE_ENDPOINTS: Array<ForwardEndpoint, 4096> = Array::new();
 #[btf_map]
-static FORWARD_HOPS: PerCpuArray<ForwardHop, 4096> = PerCpuArray::new();
+pub(crate) static FORWARD_HOPS: PerCpuArray<ForwardHop, 4096> = PerCpuArray::new();
 /// Each processor has a list of its own of what was not used for long: no lock is shared.
 #[btf_map]
 static FORWARD_FLOWS: LruHashMap<ForwardKey, ForwardFlow, 262144, { BPF_F_NO_COMMON_LRU as usize }> =
@@ -44,15 +44,31 @@ static EDGE_FRAGMENTS: LruHashMap<FragmentKey, ForwardFragment, 8192> = LruHashM
 #[btf_map]
 pub(crate) static FORWARD_DEVICES: DevMapHash<256> = DevMapHash::new();
 
+/// What most packets are told by that they are for nobody, see [`filter_bit`].
+#[btf_map]
+static FORWARD_FILTER: Array<u64, { FILTER_WORDS as usize }> = Array::new();
+
+#[inline(always)]
+fn may_be_ours(packet: &Packet) -> bool {
+    let Packet { source, destination, source_port, destination_port, protocol, .. } = packet;
+    is_filtered(filter_bit(destination, *destination_port, *protocol, false))
+        || is_filtered(filter_bit(source, *source_port, *protocol, true))
+}
+
+#[inline(always)]
+fn is_filtered((index, bit): (u32, u64)) -> bool {
+    FORWARD_FILTER.get(index).is_some_and(|word| word & bit != 0)
+}
+
 /// The maps as the engine's tables.
 #[derive(Clone, Copy)]
 pub(crate) struct KernelForward;
 
 impl ForwardTables for KernelForward {
     #[inline(always)]
-    fn frontend(&self, key: &ServiceKey) -> Option<FrontendRow> {
+    fn frontend(&self, key: &ServiceKey) -> Option<&FrontendRow> {
         // SAFETY: userspace replaces whole entries; the old one outlives this program's run (RCU).
-        unsafe { FRONTENDS.get(key) }.copied()
+        unsafe { FRONTENDS.get(key) }
     }
 
     #[inline(always)]
@@ -138,11 +154,11 @@ pub extern "C" fn forward_goes_to(key: *const ForwardKey, endpoint: *const Servi
 /// What was planned for the frame of this run. In a map: the frames of the stack would not fit.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Planned {
-    endpoint: ForwardEndpoint,
-    index: u32,
-    is_new: u32,
-    frontend: ServiceKey,
+pub(crate) struct Planned {
+    pub(crate) endpoint: ForwardEndpoint,
+    pub(crate) index: u32,
+    pub(crate) is_new: u32,
+    pub(crate) frontend: ServiceKey,
     /// See [`Way`].
     way: u32,
     /// To a client.
@@ -154,14 +170,14 @@ struct Planned {
 }
 
 #[btf_map]
-static FORWARD_PLANNED: PerCpuArray<Planned, 1> = PerCpuArray::new();
+pub(crate) static FORWARD_PLANNED: PerCpuArray<Planned, 1> = PerCpuArray::new();
 
 /// The frame is for nobody behind this edge, and was not touched.
 pub(crate) const LEFT: u32 = u32::MAX;
 /// Answers of the functions that plan; anything else is the reason to refuse.
-const LEAVE: u32 = 256;
-const SEND: u32 = 257;
-const RETURN: u32 = 258;
+pub(crate) const LEAVE: u32 = 256;
+pub(crate) const SEND: u32 = 257;
+pub(crate) const RETURN: u32 = 258;
 
 /// Plans and does. Answers the reason, and behind it the program's answer where the reason does not
 /// say it; or [`LEFT`].
@@ -169,6 +185,7 @@ const RETURN: u32 = 258;
 pub(crate) fn forward(context: *mut xdp_md, network: u32, packet: &Packet) -> u32 {
     // One after the other, not one inside the other: their frames would not fit.
     let step = match Shape::of(packet) {
+        Shape::Plain if !may_be_ours(packet) => LEAVE,
         Shape::Plain => forward_plain(packet),
         Shape::First => {
             let step = forward_plain(packet);
@@ -181,10 +198,13 @@ pub(crate) fn forward(context: *mut xdp_md, network: u32, packet: &Packet) -> u3
     };
     let done = match step {
         LEAVE => return LEFT,
-        SEND => {
-            forward_way_out(context, packet);
-            forward_send(context, network, packet)
-        }
+        SEND => match forward_send(context, network, packet) {
+            STALE => {
+                forward_way_out(context, packet);
+                forward_send(context, network, packet)
+            }
+            done => done,
+        },
         RETURN => {
             forward_way_back(context, packet);
             forward_back(context, network, packet)
@@ -206,6 +226,8 @@ pub(crate) fn forward(context: *mut xdp_md, network: u32, packet: &Packet) -> u3
 
 /// Not a reason: the packet goes into another one.
 const INSIDE: u32 = 0xff;
+/// Not a reason: the way to the endpoint is to be found first.
+const STALE: u32 = 0xfe;
 const ANSWERED_BIG: u32 = refused(EdgeReason::TooBig);
 const ANSWERED_NOBODY: u32 = refused(EdgeReason::NoEndpoint);
 
@@ -220,7 +242,7 @@ const fn refused(reason: EdgeReason) -> u32 {
 }
 
 #[inline(always)]
-fn keep(plan: Plan) -> u32 {
+pub(crate) fn keep(plan: Plan) -> u32 {
     let Some(planned) = FORWARD_PLANNED.get_ptr_mut(0) else { return LEAVE };
     // SAFETY: this processor's own; a program is not interrupted by itself.
     let planned = unsafe { &mut *planned };
@@ -317,16 +339,14 @@ pub extern "C" fn forward_refuse(context: *mut xdp_md, network: u32, packet: *co
 pub extern "C" fn forward_way_out(context: *mut xdp_md, packet: *const Packet) -> i32 {
     let Some(planned) = FORWARD_PLANNED.get_ptr_mut(0) else { return 0 };
     // SAFETY: this processor's own.
-    let planned = unsafe { &mut *planned };
-    planned.way = Way::None as u32;
+    let planned = unsafe { &*planned };
     let Some(hop) = FORWARD_HOPS.get_ptr_mut(planned.index) else { return 0 };
     if packet.is_null() {
         return 0;
     }
     // SAFETY: checked above; this processor's own.
     let (packet, hop) = unsafe { (&*packet, &mut *hop) };
-    planned.way =
-        edge_hop::to_endpoint(context, hop, &planned.endpoint, packet.destination.is_v4()) as u32;
+    edge_hop::to_endpoint(context, hop, &planned.endpoint, packet.destination.is_v4());
     1
 }
 
@@ -399,12 +419,16 @@ fn send(context: *mut xdp_md, network: u32, packet: &Packet, planned: &mut Plann
     let hop = FORWARD_HOPS.get_ptr_mut(planned.index)?;
     // SAFETY: this processor's own; a program is not interrupted by itself.
     let hop: &mut ForwardHop = unsafe { &mut *hop };
+    if !edge_hop::is_believed(hop, &planned.endpoint) {
+        return Some(STALE);
+    }
+    let way = edge_hop::way(hop);
     let bytes = packet_bytes(&frame, network, is_v4)?;
     hop.packets += 1;
     hop.bytes += u64::from(bytes);
     hop.flows += u64::from(planned.is_new);
     let forwarding = planned.endpoint.forwarding;
-    if planned.way == Way::Out as u32 && network == UNTAGGED {
+    if way == Way::Out && network == UNTAGGED {
         let around = if forwarding == IPIP { outer_bytes(is_v4) } else { 0 };
         if bytes + around > hop.mtu {
             planned.mtu = hop.mtu - around;
@@ -419,12 +443,12 @@ fn send(context: *mut xdp_md, network: u32, packet: &Packet, planned: &mut Plann
         go(&frame, network, is_v4, &hop.ends)?;
         return Some(sent(context, hop.interface));
     }
-    if planned.way == Way::None as u32 {
+    if way == Way::None {
         return None;
     }
     if forwarding == NAT {
         to_endpoint(&frame, network, packet, planned)?;
-    } else if planned.way != Way::Here as u32 {
+    } else if way != Way::Here {
         // The stack would take it for its own.
         return None;
     }

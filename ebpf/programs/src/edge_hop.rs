@@ -50,23 +50,28 @@ struct Question {
     ends: [u16; 6],
 }
 
-/// To an endpoint.
+/// Whether the way to an endpoint need not be looked for again.
+#[inline(always)]
+pub(crate) fn is_believed(hop: &ForwardHop, endpoint: &ForwardEndpoint) -> bool {
+    // SAFETY: the helper takes nothing.
+    hop.serial == endpoint.serial && hop.until_ns >= unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// Finds the way to an endpoint.
 #[inline(always)]
 pub(crate) fn to_endpoint(
     context: *mut xdp_md,
     hop: &mut ForwardHop,
     endpoint: &ForwardEndpoint,
     is_v4: bool,
-) -> Way {
-    // SAFETY: the helper takes nothing.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
-    if hop.until_ns < now || hop.serial != endpoint.serial {
-        hop.until_ns = now + BELIEVED_NS;
-        hop.serial = endpoint.serial;
-        let flags = if endpoint.forwarding == Forwarding::Ipip as u8 { WITH_SOURCE } else { 0 };
-        find(context, hop, &endpoint.address, is_v4, flags);
+) {
+    if hop.serial != endpoint.serial {
+        *hop = ForwardHop { serial: endpoint.serial, ..ForwardHop::ZERO };
     }
-    way(hop)
+    // SAFETY: the helper takes nothing.
+    hop.until_ns = unsafe { bpf_ktime_get_coarse_ns() } + BELIEVED_NS;
+    let flags = if endpoint.forwarding == Forwarding::Ipip as u8 { WITH_SOURCE } else { 0 };
+    find(context, hop, &endpoint.address, is_v4, flags);
 }
 
 /// To the client that a packet is for.
@@ -76,8 +81,9 @@ pub(crate) fn to_client(context: *mut xdp_md, hop: &mut ForwardHop, packet: &Pac
     way(hop)
 }
 
+/// What is kept of it.
 #[inline(always)]
-fn way(hop: &ForwardHop) -> Way {
+pub(crate) fn way(hop: &ForwardHop) -> Way {
     match hop.interface {
         STACK => Way::Stack,
         HERE => Way::Here,

@@ -1,14 +1,17 @@
 //! Every map, with the capacity it has until the agent configures another.
 
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage};
+use aya_ebpf::btf_maps::{
+    Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage,
+};
 use aya_ebpf::macros::btf_map;
 use windrose_abi::{
     Address, AddressRow, AffinityKey, AffinityRow, BalancedRow, CachedDecision, CgroupPath, CgroupRow,
     ChoiceKey, ConnectionRow, Control, EdgeKey, EdgeRow, EndpointLoad, EndpointRow, Event, FlowKey, FlowRow,
     FragmentKey, OriginKey, OriginRow, PeerListKey, PeerListRow, PolicySetKey, PolicySetRow, PortKey,
-    PortRow, PrefixRow, RefusalKey, ReplyKey, ReplyRow, RuleKey, RuleRow, RuleSetRow, ServiceKey, ServiceRow,
-    ServiceTotals, SynRow, TableKey, TableRow, WorkloadRow,
+    PortRow, PrefixRow, RefusalKey, ReplyKey, ReplyRow, RuleKey, RuleRow, RuleSetRow, RuleTimes,
+    RuleTimesKey, ServiceKey, ServiceRow, ServiceTotals, SynRow, TableKey, TableRow, VerdictTimes,
+    WorkloadRow,
 };
 
 /// Entries are allocated when they are written: capacity costs only the buckets.
@@ -99,5 +102,15 @@ pub(crate) static EDGES: HashMap<EdgeKey, EdgeRow, 16384, ON_DEMAND> = HashMap::
 /// Counts that no key names: see `account::Count`.
 #[btf_map]
 pub(crate) static COUNTS: Array<u64, 16> = Array::new();
+/// Written while a profile runs, as is the next.
+#[btf_map]
+pub(crate) static VERDICT_TIMES: PerCpuArray<VerdictTimes, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static RULE_TIMES: PerCpuHashMap<
+    RuleTimesKey,
+    RuleTimes,
+    { windrose_abi::profile::RULES_TIMED },
+    ON_DEMAND,
+> = PerCpuHashMap::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, 4194304> = RingBuf::new();

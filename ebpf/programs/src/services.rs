@@ -8,14 +8,15 @@ use aya_ebpf::programs::SockAddrContext;
 use windrose_abi::identity::IDENTITY_HOST;
 use windrose_abi::services::ENDPOINTS_PER_ROW;
 use windrose_abi::{
-    Address, AffinityKey, AffinityRow, BalancedRow, ChoiceKey, ControlSlot, DropReason, EndpointSlot, Origin,
-    ReplyKey, ReplyRow, ServiceKey, ServiceSlot, TableKey,
+    Address, AffinityKey, AffinityRow, BalancedRow, ChoiceKey, ControlSlot, DropReason, EndpointSlot, Lookup,
+    Origin, ReplyKey, ReplyRow, ServiceKey, ServiceSlot, TableKey,
 };
 use windrose_engine::balance::{client, is_ready, pick};
 use windrose_engine::{Decision, Outcome, Services};
 
 use crate::address::{Family, V4, V6, give, port_of, protocol_of, socket};
 use crate::case::Case;
+use crate::profile::look_up;
 use crate::tables::KernelTables;
 use crate::{balanced, events, maps};
 
@@ -46,7 +47,7 @@ impl KernelTables {
     #[inline(always)]
     pub(crate) fn service(&self, key: &ServiceKey) -> Option<ServiceSlot> {
         // SAFETY: userspace replaces whole entries; the old one outlives this program's run (RCU).
-        let row = unsafe { maps::SERVICES.get(key) }?;
+        let row = look_up(&self.flags, Lookup::Service, || unsafe { maps::SERVICES.get(key) })?;
         let slot = &row.slots[(self.generation & 1) as usize];
         (slot.service != 0).then_some(*slot)
     }
@@ -56,7 +57,7 @@ impl Services for KernelTables {
     #[inline(always)]
     fn endpoint(&self, endpoint: u32) -> Option<EndpointSlot> {
         // SAFETY: as above.
-        let row = unsafe { maps::ENDPOINTS.get(&endpoint) }?;
+        let row = look_up(&self.flags, Lookup::Endpoint, || unsafe { maps::ENDPOINTS.get(&endpoint) })?;
         let slot = &row.slots[(self.generation & 1) as usize];
         (slot.state != 0).then_some(*slot)
     }
@@ -65,7 +66,7 @@ impl Services for KernelTables {
     fn entry(&self, table: u32, index: u32) -> Option<u32> {
         let key = TableKey { table, row: index / ROW };
         // SAFETY: rows of a table never change; removal waits for running programs.
-        let row = unsafe { maps::BALANCE_TABLES.get(&key) }?;
+        let row = look_up(&self.flags, Lookup::BalanceTable, || unsafe { maps::BALANCE_TABLES.get(&key) })?;
         Some(row.endpoints[(index % ROW) as usize])
     }
 

@@ -42,7 +42,7 @@ const NEW_SYN_RECV: u32 = 12; // TCP_NEW_SYN_RECV
 const SYN_SENT: u32 = 2; // TCP_SYN_SENT
 
 /// The bytes of a packet, copied out by the kernel: headers may lie in several fragments.
-struct SkbBytes(*mut __sk_buff);
+pub(crate) struct SkbBytes(pub(crate) *mut __sk_buff);
 
 impl Bytes for SkbBytes {
     #[inline(always)]

@@ -1,11 +1,12 @@
 //! What the agent's tasks share: the data path, the published policy, the log of flows.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::watch;
-use windrose_datapath::Datapath;
+use windrose_datapath::{Datapath, DatapathError};
 
 use crate::answers;
 use crate::config::Config;
@@ -14,6 +15,7 @@ use crate::enforce::Trigger;
 use crate::flow_log::FlowLog;
 use crate::metrics::Floor;
 use crate::snapshot::Snapshot;
+use crate::statistics::Statistics;
 
 /// Shared by every task.
 #[derive(Debug)]
@@ -31,6 +33,10 @@ pub(crate) struct Agent {
     pub(crate) floor: Mutex<Floor>,
     /// What became of refused packets that are to be answered.
     pub(crate) answers: Arc<answers::Tally>,
+    /// Whether a profile is under way: one at a time.
+    pub(crate) is_profiling: AtomicBool,
+    /// The kernel's run statistics.
+    pub(crate) statistics: Statistics,
     /// How the agent runs.
     pub(crate) config: Config,
     /// When it started.
@@ -56,6 +62,8 @@ impl Agent {
             flow_log: FlowLog::new(),
             floor: Mutex::default(),
             answers: Arc::default(),
+            is_profiling: AtomicBool::new(false),
+            statistics: Statistics::default(),
             config,
             started: Instant::now(),
         }
@@ -65,6 +73,13 @@ impl Agent {
     /// kernel.
     pub(crate) fn datapath(&self) -> MutexGuard<'_, Datapath> {
         self.datapath.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has verdicts timed from now on, or no longer; that it fails to end is told to the log.
+    pub(crate) fn set_profiling(&self, is_on: bool) -> Result<(), DatapathError> {
+        self.datapath().set_profiling(is_on).inspect_err(|error| {
+            tracing::error!(error = error.with_causes(), is_on, "cannot switch the timing of verdicts");
+        })
     }
 
     /// Ends live connections that policy no longer allows, and those whose endpoint is gone. Walks

@@ -43,9 +43,20 @@ pub(crate) fn call<T: DeserializeOwned>(
     path: &str,
     query: &[(&str, String)],
 ) -> Result<T> {
+    call_within(PATIENCE, admin, method, path, query)
+}
+
+/// Likewise, where the answer may take so long.
+pub(crate) fn call_within<T: DeserializeOwned>(
+    patience: Duration,
+    admin: SocketAddr,
+    method: Method,
+    path: &str,
+    query: &[(&str, String)],
+) -> Result<T> {
     let target = format!("{path}{}", encode(query));
     runtime()?.block_on(async {
-        let body = timeout(PATIENCE, async {
+        let body = timeout(patience, async {
             let response = ask(admin, method, &target).await?;
             let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
             body.map_err(anyhow::Error::from_boxed)

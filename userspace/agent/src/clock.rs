@@ -18,6 +18,11 @@ impl Clock {
         Self { monotonic, system: SystemTime::now() }
     }
 
+    /// What the monotonic clock showed.
+    pub(crate) fn monotonic_ns(&self) -> u64 {
+        u64::try_from(self.monotonic.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// When the monotonic clock showed `ns`; `None` for 0, which means never.
     pub(crate) fn time_of(&self, ns: u64) -> Option<SystemTime> {
         let at = Duration::from_nanos(ns);

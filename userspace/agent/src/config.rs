@@ -23,6 +23,7 @@ const KEYS: &[&str] = &[
     "flow_idle_seconds",
     "refused_ingress",
     "statistics",
+    "profile",
     "log.level",
     "log.format",
 ];
@@ -48,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) refused_ingress: RefusedIngress,
     /// `statistics`: have the kernel count runs and run time of programs, about 75 ns a run; false.
     pub(crate) statistics: bool,
+    /// `profile`: time verdicts and look-ups for `/metrics`; false.
+    pub(crate) profile: bool,
     /// `log`: what is logged and how.
     pub(crate) log: Log,
     /// `edge`: what is dropped at interfaces; nothing.
@@ -114,6 +117,7 @@ impl Default for Config {
             flow_idle: Duration::from_mins(1),
             refused_ingress: RefusedIngress::Drop,
             statistics: false,
+            profile: false,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             edge: EdgeChoices::default(),
         }
@@ -163,6 +167,7 @@ impl Config {
             "admin" => self.admin = parse_admin(text).map_err(|why| format!("admin is `{text}`: {why}"))?,
             "audit" => self.audit = boolean(key, text)?,
             "statistics" => self.statistics = boolean(key, text)?,
+            "profile" => self.profile = boolean(key, text)?,
             "flow_idle_seconds" => match text.parse() {
                 Ok(seconds @ 1..=86_400) => self.flow_idle = Duration::from_secs(seconds),
                 _ => return Err(format!("{key} is `{text}`; it must be a whole number from 1 to 86400")),
@@ -215,11 +220,11 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "admin: '[::1]:1'\naudit: true\nstatistics: true\nflow_idle_seconds: 5\n\
+        let text = "admin: '[::1]:1'\naudit: true\nstatistics: true\nprofile: true\nflow_idle_seconds: 5\n\
                     refused_ingress: reset\ncapacities: {rules: 10}\nlog: {level: debug, format: json}\n";
         let config = parse(text).unwrap();
         assert_eq!(config.admin.to_string(), "[::1]:1");
-        assert!(config.audit && config.statistics);
+        assert!(config.audit && config.statistics && config.profile);
         assert_eq!(config.flow_idle, Duration::from_secs(5));
         assert_eq!(config.refused_ingress, RefusedIngress::Reset);
         assert_eq!(config.capacities.of("RULES"), 10);

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use windrose_datapath::abi::EdgeReason;
-use windrose_datapath::{Capacities, DatapathError, Edge, MapFill, Pins, ProgramStatus};
+use windrose_datapath::{
+    Capacities, DatapathError, Edge, MapFill, MapMemory, Pins, ProgramMemory, ProgramStatus,
+};
 
 use crate::refused::FaultView;
 
@@ -84,7 +86,8 @@ pub(crate) struct EdgeSample {
     pub(crate) view: EdgeView,
     pub(crate) counts: Vec<(EdgeReason, u64)>,
     pub(crate) maps: Vec<MapFill>,
-    pub(crate) program: ProgramStatus,
+    pub(crate) programs: Vec<ProgramStatus>,
+    pub(crate) memory: Vec<MapMemory>,
     pub(crate) balance: Option<BalanceSample>,
 }
 
@@ -133,9 +136,25 @@ impl Guard {
             view: self.view(),
             counts: self.edge.counts()?,
             maps: self.edge.map_fill()?,
-            program: self.edge.program()?,
+            programs: self.edge.programs()?,
+            memory: self.edge.map_memory()?,
             balance: self.balance_sample()?,
         })
+    }
+
+    /// Frames by what became of them; no entry is counted, of which there may be millions.
+    pub(crate) fn counts(&self) -> Result<Vec<(EdgeReason, u64)>, DatapathError> {
+        self.edge.counts()
+    }
+
+    /// What the kernel says of each program.
+    pub(crate) fn programs(&self) -> Result<Vec<ProgramStatus>, DatapathError> {
+        self.edge.programs()
+    }
+
+    /// What each program takes of the kernel's memory.
+    pub(crate) fn program_memory(&self) -> Result<Vec<ProgramMemory>, DatapathError> {
+        self.edge.program_memory()
     }
 
     fn published(&self) -> MutexGuard<'_, EdgeView> {

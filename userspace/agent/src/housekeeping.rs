@@ -1,4 +1,5 @@
-//! What is done every few seconds: addresses of the host, walks, whether enforcement is there.
+//! What is done every few seconds: addresses of the host, walks, whether enforcement is there, whether
+//! anybody still looks at statistics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub(crate) async fn keep(agent: Arc<Agent>, pins: Pins, mut stop: watch::Receive
 
 /// False: the pins are gone.
 fn once(agent: &Agent, pins: &Pins, is_walk: bool) -> bool {
+    agent.statistics.expire();
     match hosts::addresses() {
         Ok(addresses) => {
             if *agent.snapshot().host_addresses != *addresses && agent.snapshot().not_ready.is_none() {

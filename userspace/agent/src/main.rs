@@ -28,12 +28,16 @@ mod housekeeping;
 mod logging;
 mod metrics;
 mod output;
+mod profile;
+mod quantile;
 mod record;
 mod refused;
 mod run;
 mod show;
 mod snapshot;
+mod statistics;
 mod status;
+mod top;
 mod watch;
 
 use cli::{Cli, Command};
@@ -47,6 +51,8 @@ fn main() -> ExitCode {
         Command::Connections(args) => show::connections(&args),
         Command::Flows(args) => show::flows(&args),
         Command::Edge(args) => edge::run(&args),
+        Command::Profile(args) => profile::run(&args),
+        Command::Top(args) => top::run(args),
         Command::Detach(args) => detach::run(&args),
         Command::Demo(args) => demo::run(args),
     };

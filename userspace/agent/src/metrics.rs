@@ -12,6 +12,7 @@ use crate::edge::EdgeSample;
 use crate::snapshot::Snapshot;
 
 mod classic;
+mod costs;
 mod edge;
 mod edges;
 mod exposition;
@@ -22,8 +23,8 @@ mod services;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use edges::Floor;
-use edges::{Edge, Totals};
+use costs::{Costs, VerdictCosts};
+pub(crate) use edges::{Edge, Floor, Ports, Totals, collect};
 pub(crate) use exposition::Exposition;
 use refusals::Refusal;
 use services::Services;
@@ -43,6 +44,7 @@ pub(crate) struct Sample {
     edge: Option<EdgeSample>,
     events: u64,
     follower_events_lost: u64,
+    costs: Costs,
 }
 
 /// Asks the kernel; blocks for some milliseconds.
@@ -57,15 +59,20 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
     let (counts, mut maps, mut programs) =
         (datapath.counts()?, datapath.map_fill(Counting::Known)?, datapath.programs()?);
     let edge = agent.edge.as_ref().map(|edge| edge.sample()).transpose()?;
+    let mut map_memory = datapath.map_memory()?;
     if let Some(edge) = &edge {
         maps.extend_from_slice(&edge.maps);
-        programs.push(edge.program.clone());
+        programs.extend(edge.programs.iter().cloned());
+        map_memory.extend_from_slice(&edge.memory);
     }
     let generation = datapath.generation();
+    let measured = agent.config.profile.then(|| datapath.measured()).transpose()?;
     drop(datapath);
     let snapshot = Snapshot { generation, ..Snapshot::clone(&agent.snapshot()) };
-    let mut edges = edges::collect(&snapshot.book, &edges, &connections, &flows);
+    let mut edges = collect(&snapshot.book, Ports::OfWorkloads, &edges, &connections, &flows);
     agent.floor.lock().unwrap_or_else(std::sync::PoisonError::into_inner).raise(&mut edges);
+    let verdicts = measured.map(|measured| VerdictCosts::new(measured, &snapshot.book));
+    let costs = Costs { maps: map_memory, verdicts };
     Ok(Sample {
         refusals: refusals::collect(&snapshot.book, &refusals),
         services: services::collect(&snapshot.book, &totals, &loads),
@@ -79,6 +86,7 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
         edge,
         events: agent.flow_log.seen(),
         follower_events_lost: agent.flow_log.lost(),
+        costs,
     })
 }
 

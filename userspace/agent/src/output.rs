@@ -31,8 +31,12 @@ impl Paint {
         Self { is_on: io::stdout().is_terminal() && !is_refused && !is_dumb }
     }
 
+    /// Whether there are colours.
+    pub(crate) const fn is_on(self) -> bool {
+        self.is_on
+    }
+
     /// No colours.
-    #[cfg(test)]
     pub(crate) const fn off() -> Self {
         Self { is_on: false }
     }

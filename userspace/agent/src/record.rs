@@ -371,6 +371,14 @@ const fn tcp_state(state: u32) -> &'static str {
     }
 }
 
+/// The rule that decided, with its place; or what decided where no rule did.
+pub(crate) fn decided_by(decided: &Decided) -> String {
+    match &decided.rule {
+        Some(rule) => format!("{} {} ({})", rule.policy(), rule.rule(), rule.place()),
+        None => decided.origin.clone(),
+    }
+}
+
 /// Nanoseconds as seconds; the integer has at most microseconds of interest.
 #[expect(clippy::cast_precision_loss, reason = "2^53 ns are 104 days, and beyond it the loss is nanoseconds")]
 pub(crate) fn seconds(ns: u64) -> f64 {

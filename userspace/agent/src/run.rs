@@ -68,9 +68,9 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
             let _ = pins.remove();
         }
     })?;
-    let statistics = config.statistics.then(Datapath::enable_statistics).transpose();
     let (triggers, waiting) = sync_channel(TRIGGERS);
     datapath.set_flow_idle(config.flow_idle);
+    datapath.set_profiling(config.profile).context("cannot load programs that time verdicts")?;
     let ring = datapath.take_events().context("the ring buffer of events cannot be read")?;
     let agent = Arc::new(Agent::new(datapath, edge, config, triggers));
     let watch = {
@@ -87,9 +87,10 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         pins.remove().context("cannot remove what was pinned")?;
         return Err(Refused { what: "policy", faults: reload.faults }.into());
     }
+    if agent.config.statistics {
+        agent.statistics.keep().context("cannot turn the kernel's run-time statistics on")?;
+    }
     let keeper = agent.edge.clone().map(Keeper::start).transpose()?;
-    // Held as long as the agent lives: statistics are on while it is open.
-    let _statistics = statistics.context("cannot turn the kernel's run-time statistics on")?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -118,7 +119,9 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let answered = sender.map_or(Ok(()), Sender::join);
     let kept = keeper.map_or(Ok(()), Keeper::stop);
     runtime.shutdown_timeout(GRACE);
-    served.and(read).and(answered).and(kept)
+    // Nobody is left to read it.
+    let untimed = agent.set_profiling(false).context("cannot end the timing of verdicts");
+    served.and(read).and(answered).and(kept).and(untimed)
 }
 
 fn configure(args: &RunArgs) -> Result<Config> {

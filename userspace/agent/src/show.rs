@@ -8,7 +8,7 @@ use crate::client;
 use crate::clock::short;
 use crate::edge::{BalanceView, EdgeView};
 use crate::output::{self, Paint, bytes, columns};
-use crate::record::{ConnectionView, Decided, EventView};
+use crate::record::{ConnectionView, EventView, decided_by};
 use crate::refused::count;
 use crate::status::Status;
 
@@ -274,13 +274,6 @@ fn event_line(event: &EventView, paint: Paint) -> String {
         decided.protocol,
         decided_by(decided),
     )
-}
-
-fn decided_by(decided: &Decided) -> String {
-    match &decided.rule {
-        Some(rule) => format!("{} {} ({})", rule.policy(), rule.rule(), rule.place()),
-        None => decided.origin.clone(),
-    }
 }
 
 #[cfg(test)]

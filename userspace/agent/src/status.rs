@@ -87,7 +87,11 @@ pub(crate) struct MapView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProgramView {
     pub(crate) name: String,
+    /// Of the program that the agent has for its hook.
     pub(crate) id: u32,
+    /// The id of the program that is attached; `None`: there is none, or its link is not pinned here
+    /// (iterators, the edge).
+    pub(crate) attached: Option<u32>,
     pub(crate) verified_instructions: u32,
     /// While statistics were on.
     pub(crate) run_count: u64,
@@ -146,9 +150,10 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
     let counts = datapath.counts()?;
     let edge = agent.edge.as_ref().map(|edge| edge.sample()).transpose()?;
     let (mut maps, mut programs) = (datapath.map_fill(Counting::Keys)?, datapath.programs()?);
+    let attached = datapath.attached()?;
     let edge = edge.map(|edge| {
         maps.extend(edge.maps);
-        programs.push(edge.program);
+        programs.extend(edge.programs);
         edge.view
     });
     let (maps, programs) = (maps.into_iter(), programs.into_iter());
@@ -162,7 +167,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
         adopted: datapath.is_adopted(),
         audit: agent.config.audit,
         refused_ingress: agent.config.refused_ingress.as_str().to_owned(),
-        statistics: agent.config.statistics,
+        statistics: agent.statistics.are_on(),
         counts: snapshot.counts,
         maps: maps
             .map(|fill| MapView { map: fill.map.to_owned(), entries: fill.entries, capacity: fill.capacity })
@@ -171,6 +176,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
             .map(|program| ProgramView {
                 name: program.name.to_owned(),
                 id: program.id,
+                attached: attached.iter().find(|(name, _)| *name == program.name).map(|(_, id)| *id),
                 verified_instructions: program.verified_instructions,
                 run_count: program.run_count,
                 run_time_ns: program.run_time_ns,

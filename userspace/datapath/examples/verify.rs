@@ -5,9 +5,12 @@ use windrose_datapath::{Capacities, Datapath, Machine, Pins};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let machine = Machine::inspect()?;
     let pins = Pins::below(&machine.bpffs, "windrose-verify");
-    let datapath = Datapath::open(machine, pins.clone(), Capacities::default())?;
-    for program in datapath.programs()? {
-        println!("{:20} {:8}", program.name, program.verified_instructions);
+    let mut datapath = Datapath::open(machine, pins.clone(), Capacities::default())?;
+    let plain = datapath.programs()?;
+    datapath.set_profiling(true)?;
+    println!("{:20} {:>8} {:>8}", "", "plain", "timed");
+    for (program, timed) in plain.iter().zip(datapath.programs()?) {
+        println!("{:20} {:8} {:8}", program.name, program.verified_instructions, timed.verified_instructions);
     }
     drop(datapath);
     pins.remove()?;

@@ -13,7 +13,7 @@ impl Datapath {
     /// Every live TCP connection and connected UDP socket that a service has given an endpoint. A
     /// walk marks those whose endpoint is gone and whose service ends such.
     pub fn balanced(&self) -> Result<Vec<BalancedRow>, DatapathError> {
-        sys::iterate(&self.balanced).map_err(DatapathError::call("walking balanced connections"))
+        sys::iterate(&self.loaded().balanced).map_err(DatapathError::call("walking balanced connections"))
     }
 
     /// Ends every connection whose endpoint is gone, where its service says so: a TCP client sees a

@@ -55,6 +55,49 @@ const PINNED: &[&str] = &[
     "EVENTS",
 ];
 
+/// A set of programs in the kernel, with their iterators ready to be started.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) ebpf: Ebpf,
+    pub(crate) walk: OwnedFd,
+    pub(crate) adoption: OwnedFd,
+    pub(crate) balanced: OwnedFd,
+}
+
+impl Loaded {
+    /// Loads the programs with the pinned maps, or makes and pins these; programs that measure, or such
+    /// as have no instruction more for it. Blocks for as long as the verifier takes.
+    pub(crate) fn new(pins: &Pins, capacities: &Capacities, is_timed: bool) -> Result<Self, DatapathError> {
+        let offsets = btf::offsets()?;
+        let profiled = u32::from(is_timed);
+        let mut loader = EbpfLoader::new();
+        loader.override_global("OFFSETS", &offsets, true);
+        loader.override_global("PROFILED", &profiled, true);
+        for name in PINNED {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        for (name, room) in capacities.iter() {
+            // Those of the edge are made when it is opened; here they are of no use.
+            loader.map_max_entries(name, if edge::SIZED.contains(&name) { 1 } else { room });
+        }
+        edge::without_balancing(&mut loader);
+        if !is_timed {
+            // Nobody writes it.
+            loader.map_max_entries("RULE_TIMES", 1);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;
+        programs::load(&mut ebpf)?;
+        let connections =
+            sys::open_pin(&pins.map("CONNECTIONS")).map_err(DatapathError::file(pins.map("CONNECTIONS")))?;
+        let walk = programs::iterator(&ebpf, "walk_connections", Some(connections.as_fd()))?;
+        let adoption = programs::iterator(&ebpf, "adopt_connections", None)?;
+        let balanced =
+            sys::open_pin(&pins.map("BALANCED")).map_err(DatapathError::file(pins.map("BALANCED")))?;
+        let balanced = programs::iterator(&ebpf, "walk_balanced", Some(balanced.as_fd()))?;
+        Ok(Self { ebpf, walk, adoption, balanced })
+    }
+}
+
 /// Programs and maps in the kernel.
 #[derive(Debug)]
 pub struct Datapath {
@@ -63,12 +106,15 @@ pub struct Datapath {
     pub(crate) capacities: Capacities,
     /// Rows of the policy in force, by map; none before this process has put one in force.
     pub(crate) rows: Vec<(&'static str, usize)>,
-    pub(crate) ebpf: Ebpf,
+    /// The programs that are attached unless somebody profiles.
+    pub(crate) plain: Loaded,
+    /// The same programs, measuring: from the first profile on.
+    pub(crate) timed: Option<Loaded>,
+    /// Whether it is those that are attached.
+    pub(crate) is_timed: bool,
+    is_attached: bool,
     pub(crate) maps: Maps,
     pub(crate) control: ControlWord,
-    pub(crate) walk: OwnedFd,
-    pub(crate) adoption: OwnedFd,
-    pub(crate) balanced: OwnedFd,
     /// Endpoints whose load was too high (or low) by so much at the last look.
     pub(crate) suspects: HashMap<u32, i64>,
     adopted: bool,
@@ -95,27 +141,8 @@ impl Datapath {
         adopted: bool,
     ) -> Result<Self, DatapathError> {
         pins.prepare()?;
-        let offsets = btf::offsets()?;
-        let mut loader = EbpfLoader::new();
-        loader.override_global("OFFSETS", &offsets, true);
-        for name in PINNED {
-            loader.map_pin_path(name, pins.map(name));
-        }
-        for (name, room) in capacities.iter() {
-            // Those of the edge are made when it is opened; here they are of no use.
-            loader.map_max_entries(name, if edge::SIZED.contains(&name) { 1 } else { room });
-        }
-        edge::without_balancing(&mut loader);
-        let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;
-        programs::load(&mut ebpf)?;
+        let plain = Loaded::new(pins, &capacities, false)?;
         let maps = Maps::open(pins)?;
-        let connections =
-            sys::open_pin(&pins.map("CONNECTIONS")).map_err(DatapathError::file(pins.map("CONNECTIONS")))?;
-        let walk = programs::iterator(&ebpf, "walk_connections", Some(connections.as_fd()))?;
-        let adoption = programs::iterator(&ebpf, "adopt_connections", None)?;
-        let balanced =
-            sys::open_pin(&pins.map("BALANCED")).map_err(DatapathError::file(pins.map("BALANCED")))?;
-        let balanced = programs::iterator(&ebpf, "walk_balanced", Some(balanced.as_fd()))?;
         // Pinned maps keep the room they were made with, whatever the configuration says now.
         let wanted = capacities;
         let capacities = maps.capacities(&wanted)?;
@@ -134,12 +161,12 @@ impl Datapath {
             pins,
             capacities,
             rows: Vec::new(),
-            ebpf,
+            plain,
+            timed: None,
+            is_timed: false,
+            is_attached: false,
             maps,
             control,
-            walk,
-            adoption,
-            balanced,
             suspects,
             adopted,
         })
@@ -152,12 +179,33 @@ impl Datapath {
 
     /// Attaches every program, or replaces the attached ones. On failure of a first start
     /// everything is detached again.
-    pub fn attach(&self) -> Result<(), DatapathError> {
-        let attached = programs::attach(&self.ebpf, &self.machine, &self.pins);
+    pub fn attach(&mut self) -> Result<(), DatapathError> {
+        let attached = programs::attach(&self.loaded().ebpf, &self.machine, &self.pins);
+        self.is_attached |= attached.is_ok();
         if attached.is_err() && !self.adopted {
             let _ = self.pins.remove();
         }
         attached
+    }
+
+    /// The programs that are attached, or are to be.
+    pub(crate) fn loaded(&self) -> &Loaded {
+        self.timed.as_ref().filter(|_| self.is_timed).unwrap_or(&self.plain)
+    }
+
+    /// Puts the one set of programs in the place of the other. Where somebody has detached meanwhile
+    /// nothing is attached again.
+    pub(crate) fn switch(&mut self, is_timed: bool) -> Result<(), DatapathError> {
+        if self.is_timed == is_timed {
+            return Ok(());
+        }
+        let loaded = if is_timed { self.timed.as_ref() } else { Some(&self.plain) };
+        let loaded = loaded.ok_or(DatapathError::Object { what: "set of programs", name: "timed" })?;
+        if self.is_attached {
+            programs::replace(&loaded.ebpf, &self.pins)?;
+        }
+        self.is_timed = is_timed;
+        Ok(())
     }
 
     /// The policy in force; 0 before the first.
@@ -172,6 +220,6 @@ impl Datapath {
 
     /// The ring buffer of events. One reader at a time; `None` when it was taken before.
     pub fn take_events(&mut self) -> Option<Events> {
-        RingBuf::try_from(self.ebpf.take_map("EVENTS")?).ok().map(Events)
+        RingBuf::try_from(self.plain.ebpf.take_map("EVENTS")?).ok().map(Events)
     }
 }

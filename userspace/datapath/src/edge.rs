@@ -6,13 +6,14 @@
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aya::programs::Xdp;
+use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use windrose_abi::{Address, BucketKey, DenyNote, DenyRow, EdgeReason, EdgeSettings, PrefixKey};
 
 use crate::datapath::OBJECT;
 use crate::error::DatapathError;
 use crate::maps::{Capacities, Table};
+use crate::memory::{self, MapMemory, ProgramMemory};
 use crate::pins::Pins;
 use crate::programs::ProgramStatus;
 use crate::stats::MapFill;
@@ -34,8 +35,17 @@ pub use lists::{Listed, Synced};
 use added::Ledger;
 use forward::{Capacity, ForwardMaps, Forwarder};
 
-/// The program's name.
+/// The program in the driver's hook.
 const PROGRAM: &str = "edge";
+
+/// The program in the kernel's generic hook.
+const GENERIC: &str = "edge_generic";
+
+/// What balances the answers that the stack sends on.
+const RETURN: &str = "edge_return";
+
+/// What balances where XDP has no driver's hook.
+const ARRIVE: &str = "edge_arrive";
 
 /// Maps that outlive the agent.
 const PINNED: &[&str] = &["DENY_HOSTS", "DENY_PREFIXES", "DENY_NOTES", "EDGE_COUNTS"];
@@ -50,6 +60,7 @@ const PINNED_FORWARD: &[&str] = &[
     "FORWARD_HOPS",
     "FORWARD_FLOWS",
     "RETURNS",
+    "FORWARD_FILTER",
     "EDGE_FRAGMENTS",
     "FORWARD_DEVICES",
 ];
@@ -79,6 +90,11 @@ const SIZED_FORWARD: &[(&str, &str)] = &[
     ("FORWARD_FLOWS", "FORWARD_FLOWS"),
     ("RETURNS", "EDGE_ENDPOINTS"),
 ];
+
+/// The program of one of the two hooks of XDP.
+const fn xdp_program(is_native: bool) -> &'static str {
+    if is_native { PROGRAM } else { GENERIC }
+}
 
 /// A frontend's index has so many bits.
 const MOST_FRONTENDS: u32 = windrose_abi::forward::MAX_FRONTENDS;
@@ -158,11 +174,21 @@ impl Edge {
         }
         loader.map_max_entries("EVENTS", 4096);
         let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;
-        let program: &mut Xdp = ebpf
-            .program_mut(PROGRAM)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(DatapathError::Object { what: "XDP program", name: PROGRAM })?;
-        program.load().map_err(|source| DatapathError::Program { program: PROGRAM, source })?;
+        for name in [PROGRAM, GENERIC] {
+            let program: &mut Xdp = ebpf
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok())
+                .ok_or(DatapathError::Object { what: "XDP program", name })?;
+            program.load().map_err(|source| DatapathError::Program { program: name, source })?;
+        }
+        let in_stack: &[&str] = if is_balancing { &[RETURN, ARRIVE] } else { &[] };
+        for name in in_stack {
+            let program: &mut SchedClassifier = ebpf
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok())
+                .ok_or(DatapathError::Object { what: "traffic control program", name })?;
+            program.load().map_err(|source| DatapathError::Program { program: name, source })?;
+        }
 
         let hosts = Table::of(&ebpf, "DENY_HOSTS")?;
         let prefixes = Table::of(&ebpf, "DENY_PREFIXES")?;
@@ -180,6 +206,7 @@ impl Edge {
                 tables: Table::of(&ebpf, "FORWARD_TABLES")?,
                 endpoints: Table::of(&ebpf, "EDGE_ENDPOINTS")?,
                 returns: Table::of(&ebpf, "RETURNS")?,
+                filter: Table::of(&ebpf, "FORWARD_FILTER")?,
                 devices: Table::of(&ebpf, "FORWARD_DEVICES")?,
             })
         } else {
@@ -262,9 +289,40 @@ impl Edge {
         ])
     }
 
-    /// What the kernel says of the program.
-    pub fn program(&self) -> Result<ProgramStatus, DatapathError> {
-        crate::programs::status_of(&self.ebpf, PROGRAM)
+    /// What the kernel says of each program.
+    pub fn programs(&self) -> Result<Vec<ProgramStatus>, DatapathError> {
+        self.loaded()
+            .map(|(name, hook)| crate::programs::status_of(&self.ebpf, name, hook.to_owned()))
+            .collect()
+    }
+
+    /// The id of the program of a hook: the driver's, or the generic one.
+    pub fn program_id(&self, is_native: bool) -> Result<u32, DatapathError> {
+        let name = xdp_program(is_native);
+        Ok(crate::programs::status_of(&self.ebpf, name, String::new())?.id)
+    }
+
+    /// Every map that the programs use; constants of the object as `edge.rodata` and the like, for the
+    /// data path has such, too.
+    pub fn map_memory(&self) -> Result<Vec<MapMemory>, DatapathError> {
+        let mut maps = memory::maps_of(&self.ebpf, self.loaded().map(|(name, _)| name))?;
+        for map in maps.iter_mut().filter(|map| map.map.starts_with('.')) {
+            map.map.insert_str(0, PROGRAM);
+        }
+        Ok(maps)
+    }
+
+    /// What each program takes of the kernel's memory.
+    pub fn program_memory(&self) -> Result<Vec<ProgramMemory>, DatapathError> {
+        self.loaded().map(|(name, _)| memory::memory_of(&self.ebpf, name)).collect()
+    }
+
+    /// The programs that are loaded, and their hooks.
+    fn loaded(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let in_stack = if self.forward.is_some() { 2 } else { 0 };
+        [(PROGRAM, "XDP"), (GENERIC, "XDP, generic")]
+            .into_iter()
+            .chain([(RETURN, "TCX egress"), (ARRIVE, "TCX ingress")].into_iter().take(in_stack))
     }
 
     /// Runs the program so many times on a frame, for tests and measurements. Answers whether it
@@ -288,13 +346,23 @@ impl Edge {
         Ok((run.code, run.frame))
     }
 
+    /// Runs the program for what arrives in the stack, or leaves it, once on a frame; whether it goes
+    /// on, and the frame as it was left.
+    pub fn test_in_stack(&self, frame: &[u8], arrives: bool) -> Result<(bool, Vec<u8>), DatapathError> {
+        const NEXT: u32 = u32::MAX;
+        let name = if arrives { ARRIVE } else { RETURN };
+        let run = sys::xdp::test_run(self.descriptor_of(name)?, frame, 1)
+            .map_err(DatapathError::call(format!("test run of `{name}`")))?;
+        Ok((run.code == NEXT, run.frame))
+    }
+
     fn test_run(&self, frame: &[u8], repeat: u32) -> Result<sys::xdp::TestRun, DatapathError> {
-        sys::xdp::test_run(self.descriptor()?, frame, repeat)
+        sys::xdp::test_run(self.descriptor_of(PROGRAM)?, frame, repeat)
             .map_err(DatapathError::call("test run of `edge`"))
     }
 
-    fn descriptor(&self) -> Result<BorrowedFd<'_>, DatapathError> {
-        crate::programs::descriptor(&self.ebpf, PROGRAM)
+    fn descriptor_of(&self, name: &'static str) -> Result<BorrowedFd<'_>, DatapathError> {
+        crate::programs::descriptor(&self.ebpf, name)
     }
 
     /// As below.

@@ -174,7 +174,12 @@ impl<K: Copy + Default, V: Copy + Default> Table<K, V> {
 
     /// How many entries it has room for.
     pub(crate) fn room(&self) -> Result<(&'static str, u32), DatapathError> {
-        Ok((self.name, sys::map_room(self.fd()).map_err(self.failed("asking about"))?))
+        Ok((self.name, sys::map_info(self.fd()).map_err(self.failed("asking about"))?.room))
+    }
+
+    /// The kernel's number of it, which no other map gets while the machine is up.
+    pub(crate) fn id(&self) -> Result<u32, DatapathError> {
+        Ok(sys::map_info(self.fd()).map_err(self.failed("asking about"))?.id)
     }
 
     /// How many entries there are.

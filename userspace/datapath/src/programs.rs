@@ -23,6 +23,30 @@ pub(crate) enum Hook {
     Iterator(&'static str),
 }
 
+impl Hook {
+    /// For people: the kind of hook and which of them.
+    fn text(self) -> String {
+        match self {
+            Self::Cgroup(attach_type) => match attach_type {
+                0 => "cgroup ingress".to_owned(),
+                1 => "cgroup egress".to_owned(),
+                3 => "cgroup sock_ops".to_owned(),
+                10 => "cgroup connect4".to_owned(),
+                11 => "cgroup connect6".to_owned(),
+                14 => "cgroup sendmsg4".to_owned(),
+                15 => "cgroup sendmsg6".to_owned(),
+                19 => "cgroup recvmsg4".to_owned(),
+                20 => "cgroup recvmsg6".to_owned(),
+                29 => "cgroup getpeername4".to_owned(),
+                30 => "cgroup getpeername6".to_owned(),
+                other => format!("cgroup attach type {other}"),
+            },
+            Self::RawTracepoint(name) => format!("raw tracepoint {}", name.to_string_lossy()),
+            Self::Iterator(kind) => format!("iterator {kind}"),
+        }
+    }
+}
+
 /// A program and its hook.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spec {
@@ -56,10 +80,16 @@ pub(crate) const PROGRAMS: &[Spec] = &[
 pub struct ProgramStatus {
     /// Its name.
     pub name: &'static str,
+    /// Where it is attached, for people.
+    pub hook: String,
     /// Its id in the kernel.
     pub id: u32,
     /// Instructions that the verifier walked.
     pub verified_instructions: u32,
+    /// Instructions that it has.
+    pub instructions: u32,
+    /// Bytes of machine code that the kernel made of them.
+    pub machine_code_bytes: u32,
     /// How often it ran while statistics were on.
     pub run_count: u64,
     /// Time spent in it while statistics were on, nanoseconds.
@@ -130,6 +160,35 @@ pub(crate) fn attach(ebpf: &Ebpf, machine: &Machine, pins: &Pins) -> Result<(), 
     Ok(())
 }
 
+/// Puts programs behind the links that are pinned, and attaches nothing where there is none. Programs
+/// at raw tracepoints make no verdicts and stay.
+pub(crate) fn replace(ebpf: &Ebpf, pins: &Pins) -> Result<(), DatapathError> {
+    for spec in PROGRAMS.iter().filter(|spec| matches!(spec.hook, Hook::Cgroup(_))) {
+        let path = pins.link(spec.name);
+        if path.exists() {
+            let link = sys::open_pin(&path).map_err(DatapathError::file(&path))?;
+            sys::link_update(link.as_fd(), descriptor(ebpf, spec.name)?)
+                .map_err(DatapathError::call(format!("replacing program `{}`", spec.name)))?;
+        }
+    }
+    Ok(())
+}
+
+/// The id of the program behind each link that is pinned.
+pub(crate) fn attached(pins: &Pins) -> Result<Vec<(&'static str, u32)>, DatapathError> {
+    let mut attached = Vec::new();
+    for spec in PROGRAMS {
+        let path = pins.link(spec.name);
+        if path.exists() {
+            let link = sys::open_pin(&path).map_err(DatapathError::file(&path))?;
+            let id = sys::linked_program(link.as_fd())
+                .map_err(DatapathError::call(format!("reading the link of program `{}`", spec.name)))?;
+            attached.push((spec.name, id));
+        }
+    }
+    Ok(attached)
+}
+
 /// An iterator, ready to be started: over a map, or over what its program says.
 pub(crate) fn iterator(
     ebpf: &Ebpf,
@@ -142,17 +201,24 @@ pub(crate) fn iterator(
 
 /// Status of every program.
 pub(crate) fn status(ebpf: &Ebpf) -> Result<Vec<ProgramStatus>, DatapathError> {
-    PROGRAMS.iter().map(|spec| status_of(ebpf, spec.name)).collect()
+    PROGRAMS.iter().map(|spec| status_of(ebpf, spec.name, spec.hook.text())).collect()
 }
 
 /// Status of one program.
-pub(crate) fn status_of(ebpf: &Ebpf, name: &'static str) -> Result<ProgramStatus, DatapathError> {
+pub(crate) fn status_of(
+    ebpf: &Ebpf,
+    name: &'static str,
+    hook: String,
+) -> Result<ProgramStatus, DatapathError> {
     let info = sys::program_info(descriptor(ebpf, name)?)
         .map_err(DatapathError::call(format!("reading program `{name}`")))?;
     Ok(ProgramStatus {
         name,
+        hook,
         id: info.id(),
         verified_instructions: info.verified_instructions(),
+        instructions: info.instructions(),
+        machine_code_bytes: info.machine_code_bytes(),
         run_count: info.run_count(),
         run_time_ns: info.run_time_ns(),
     })

@@ -54,7 +54,7 @@ impl Datapath {
     /// Every live TCP connection of a workload, its counters as of now. A walk decides connections
     /// that the policy in force has not decided yet, and samples their round-trip times.
     pub fn connections(&self) -> Result<Vec<ConnectionRow>, DatapathError> {
-        sys::iterate(&self.walk).map_err(DatapathError::call("walking connections"))
+        sys::iterate(&self.loaded().walk).map_err(DatapathError::call("walking connections"))
     }
 
     /// Every flow of a protocol without connections.
@@ -136,18 +136,39 @@ impl Datapath {
     /// Runs `packet_egress` or `packet_ingress` once on a packet (from its IP header on), as if a
     /// socket of the calling task sent or received it: for tests. True: it passes.
     pub fn test_packet(&self, program: &'static str, packet: &[u8]) -> Result<bool, DatapathError> {
-        let is_v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
-        let mut frame = vec![0; 12];
-        frame.extend_from_slice(if is_v6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
-        frame.extend_from_slice(packet);
-        sys::test_run(programs::descriptor(&self.ebpf, program)?, &frame)
+        sys::test_run(programs::descriptor(&self.loaded().ebpf, program)?, &framed(packet))
             .map(|code| code == 1)
             .map_err(DatapathError::call(format!("test run of `{program}`")))
     }
 
-    /// What the kernel says of each program.
+    /// Likewise so many times: the mean nanoseconds of a run.
+    pub fn test_packet_cost(
+        &self,
+        program: &'static str,
+        packet: &[u8],
+        runs: u32,
+    ) -> Result<u32, DatapathError> {
+        sys::test_run_cost(programs::descriptor(&self.loaded().ebpf, program)?, &framed(packet), runs)
+            .map_err(DatapathError::call(format!("test run of `{program}`")))
+    }
+
+    /// What the kernel says of each program. Runs are those of all that this process has loaded, timed
+    /// or not; all else is of those in place.
     pub fn programs(&self) -> Result<Vec<ProgramStatus>, DatapathError> {
-        programs::status(&self.ebpf)
+        let mut programs = programs::status(&self.loaded().ebpf)?;
+        let Some(timed) = &self.timed else { return Ok(programs) };
+        let others = programs::status(if self.is_timed { &self.plain.ebpf } else { &timed.ebpf })?;
+        for (program, other) in programs.iter_mut().zip(others) {
+            program.run_count += other.run_count;
+            program.run_time_ns += other.run_time_ns;
+        }
+        Ok(programs)
+    }
+
+    /// The id of the program behind each link that is pinned, by the program's name: what the kernel
+    /// runs, whatever this process has loaded.
+    pub fn attached(&self) -> Result<Vec<(&'static str, u32)>, DatapathError> {
+        programs::attached(&self.pins)
     }
 
     /// Turns the kernel's run-time statistics on for as long as the result lives (about 75 ns a
@@ -155,4 +176,13 @@ impl Datapath {
     pub fn enable_statistics() -> Result<OwnedFd, DatapathError> {
         sys::enable_statistics().map_err(DatapathError::call("turning run-time statistics on"))
     }
+}
+
+/// A packet behind an Ethernet header.
+fn framed(packet: &[u8]) -> Vec<u8> {
+    let is_v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
+    let mut frame = vec![0; 12];
+    frame.extend_from_slice(if is_v6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
+    frame.extend_from_slice(packet);
+    frame
 }

@@ -13,9 +13,11 @@ const MAP_LOOKUP: u32 = 1;
 const MAP_UPDATE: u32 = 2;
 const MAP_DELETE: u32 = 3;
 const MAP_NEXT_KEY: u32 = 4;
+const PROG_LOAD: u32 = 5;
 const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const PROG_TEST_RUN: u32 = 10;
+const MAP_BY_ID: u32 = 14;
 const OBJ_INFO: u32 = 15;
 const RAW_TRACEPOINT_OPEN: u32 = 17;
 const MAP_UPDATE_BATCH: u32 = 26;
@@ -106,6 +108,17 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     Attr::new().fd(0, link.as_raw_fd()).fd(4, program.as_raw_fd()).call(LINK_UPDATE).map(drop)
 }
 
+/// The id of the program behind a link: `prog_id` of `struct bpf_link_info`.
+pub(crate) fn linked_program(link: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = [0_u32; 32];
+    Attr::new()
+        .fd(0, link.as_raw_fd())
+        .u32(4, 128)
+        .u64(8, std::ptr::from_mut(&mut info) as u64)
+        .call(OBJ_INFO)?;
+    Ok(info[2])
+}
+
 /// Takes a link off its hook at once; dropping its last reference would do so some time later.
 pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     Attr::new().fd(0, link.as_raw_fd()).call(LINK_DETACH).map(drop)
@@ -172,6 +185,16 @@ pub(crate) fn map_next_key<K: Copy>(map: BorrowedFd<'_>, key: Option<&K>, zero: 
     }
 }
 
+/// Reads one element of a size that only the map knows, in words of 8 bytes.
+pub(crate) fn map_lookup_words(map: BorrowedFd<'_>, key: u32, words: &mut [u64]) -> io::Result<()> {
+    Attr::new()
+        .fd(0, map.as_raw_fd())
+        .u64(8, address_of(&key))
+        .u64(16, words.as_mut_ptr() as u64)
+        .call(MAP_LOOKUP)
+        .map(drop)
+}
+
 /// `struct bpf_prog_info`, as far as it is read here.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -191,6 +214,16 @@ impl ProgramInfo {
     /// The program's id.
     pub(crate) fn id(&self) -> u32 {
         self.u32(4)
+    }
+
+    /// Bytes of machine code.
+    pub(crate) fn machine_code_bytes(&self) -> u32 {
+        self.u32(16)
+    }
+
+    /// Instructions that the verifier left, 8 bytes each.
+    pub(crate) fn instructions(&self) -> u32 {
+        self.u32(20) / 8
     }
 
     /// Time spent in it, nanoseconds, while statistics were on.
@@ -224,6 +257,17 @@ pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<i32>
     Ok(i32::from_ne_bytes(code))
 }
 
+/// Runs a packet program so many times on a frame; the nanoseconds of a run, in the mean.
+pub(crate) fn test_run_cost(program: BorrowedFd<'_>, frame: &[u8], runs: u32) -> io::Result<u32> {
+    let mut attr = Attr::new()
+        .fd(0, program.as_raw_fd())
+        .u32(8, u32::try_from(frame.len()).map_err(io::Error::other)?)
+        .u64(16, frame.as_ptr() as u64)
+        .u32(32, runs);
+    attr.call(PROG_TEST_RUN)?;
+    Ok(u32::from_ne_bytes([attr.0[36], attr.0[37], attr.0[38], attr.0[39]]))
+}
+
 /// What the kernel knows of a program.
 pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     let mut info = ProgramInfo { bytes: [0; 232] };
@@ -235,15 +279,77 @@ pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     Ok(info)
 }
 
-/// How many entries a map has room for: `max_entries` of `struct bpf_map_info`.
-pub(crate) fn map_room(map: BorrowedFd<'_>) -> io::Result<u32> {
+/// Ids of the maps that a program uses, at most 64.
+pub(crate) fn program_maps(program: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0_u32; 64];
+    let mut info = ProgramInfo { bytes: [0; 232] };
+    info.bytes[52..56].copy_from_slice(&64_u32.to_ne_bytes());
+    info.bytes[56..64].copy_from_slice(&(ids.as_mut_ptr() as u64).to_ne_bytes());
+    Attr::new()
+        .fd(0, program.as_raw_fd())
+        .u32(4, 232)
+        .u64(8, std::ptr::from_mut(&mut info) as u64)
+        .call(OBJ_INFO)?;
+    ids.truncate(info.u32(52) as usize);
+    Ok(ids)
+}
+
+/// Opens a map by its id.
+pub(crate) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
+    Attr::new().u32(0, id).call_for_fd(MAP_BY_ID)
+}
+
+/// `struct bpf_map_info`, as far as it is read here.
+#[derive(Debug, Clone)]
+pub(crate) struct MapInfo {
+    pub(crate) id: u32,
+    pub(crate) key_bytes: u32,
+    pub(crate) value_bytes: u32,
+    /// Entries it has room for.
+    pub(crate) room: u32,
+    /// At most 15 bytes of it.
+    pub(crate) name: String,
+}
+
+/// What the kernel knows of a map.
+pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
     let mut info = [0_u32; 20];
     Attr::new()
         .fd(0, map.as_raw_fd())
         .u32(4, 80)
         .u64(8, std::ptr::from_mut(&mut info) as u64)
         .call(OBJ_INFO)?;
-    Ok(info[4])
+    let name: Vec<u8> = info[6..10].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    Ok(MapInfo {
+        id: info[1],
+        key_bytes: info[2],
+        value_bytes: info[3],
+        room: info[4],
+        name: String::from_utf8_lossy(&name[..end]).into_owned(),
+    })
+}
+
+/// A program for packets that passes every one and does nothing else.
+pub(crate) fn load_empty_program() -> io::Result<OwnedFd> {
+    const CGROUP_SKB: u32 = 8;
+    // mov r0, 1; exit
+    let instructions: [u64; 2] = [0x0000_0001_0000_00b7, 0x0000_0000_0000_0095];
+    Attr::new()
+        .u32(0, CGROUP_SKB)
+        .u32(4, 2)
+        .u64(8, address_of(&instructions))
+        .u64(16, c"GPL".as_ptr() as u64)
+        .call_for_fd(PROG_LOAD)
+}
+
+/// Bytes of memory that the kernel accounts for a map or program: `memlock` of its fdinfo.
+pub(crate) fn memory_bytes(object: BorrowedFd<'_>) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", object.as_raw_fd()))?;
+    let value = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    value
+        .and_then(|value| value.trim().parse().ok())
+        .ok_or_else(|| io::Error::other("the kernel's fdinfo of a BPF object has no `memlock`"))
 }
 
 /// Turns the kernel's run-time statistics on for as long as the descriptor lives.

@@ -27,7 +27,7 @@ impl Datapath {
     /// without a row gets one, decided as the side that it is on (who listens on its port has
     /// accepted it). Says how many it took. What is denied is ended by [`Datapath::end_denied`].
     pub fn adopt_connections(&self) -> Result<usize, DatapathError> {
-        let adoption = &self.adoption;
+        let adoption = &self.loaded().adoption;
         netns::in_each(|_| Ok((true, sys::iterate::<u64>(adoption)?.len())))
             .map(|taken| taken.into_iter().sum())
     }

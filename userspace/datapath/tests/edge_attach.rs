@@ -144,10 +144,10 @@ fn a_new_edge_takes_the_place_of_an_old_one_behind_its_link() {
         let old = place.open();
         old.attach("near", Mode::Auto).unwrap();
         old.deny(host(1), None, DenyOrigin::Operator, "stays").unwrap();
-        let old_id = old.program().unwrap().id;
+        let old_id = old.program_id(false).unwrap();
         drop(old);
         let new = place.open();
-        assert_ne!(new.program().unwrap().id, old_id);
+        assert_ne!(new.program_id(false).unwrap(), old_id);
         new.attach("near", Mode::Auto).unwrap();
         assert!(!passes(&new, host(1)));
         assert_eq!(new.added().unwrap()[0].reason, "stays");
@@ -156,7 +156,7 @@ fn a_new_edge_takes_the_place_of_an_old_one_behind_its_link() {
         let other = other_place.open();
         match other.attach("near", Mode::Auto).unwrap_err() {
             NotAttached::Taken { program, id, .. } => {
-                assert_eq!((program.as_str(), id), ("edge", new.program().unwrap().id));
+                assert_eq!((program.as_str(), id), ("edge_generic", new.program_id(false).unwrap()));
             }
             error => panic!("{error}"),
         }

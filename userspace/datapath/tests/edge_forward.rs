@@ -144,6 +144,13 @@ fn expect(edge: &Edge, sentence: &str, frame: &[u8], reason: EdgeReason, code: u
     assert_eq!(hex(&found.2), hex(expected), "{sentence}");
 }
 
+/// By the stack: translated, and no more.
+fn expect_in_stack(edge: &Edge, sentence: &str, frame: &[u8], arrives: bool, expected: &[u8]) {
+    let (goes_on, left) = edge.test_in_stack(frame, arrives).unwrap();
+    assert!(goes_on, "{sentence}");
+    assert_eq!(hex(&left), hex(expected), "{sentence}");
+}
+
 /// In rows, so that a difference is found.
 fn hex(bytes: &[u8]) -> Vec<String> {
     bytes.chunks(16).map(|row| row.iter().map(|byte| format!("{byte:02x} ")).collect()).collect()
@@ -650,56 +657,107 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     });
 }
 
+/// The frontends of [`SIDES`] for TCP and UDP, with one endpoint each.
+fn both(edge: &Edge) {
+    let frontends: Vec<Frontend> = SIDES
+        .iter()
+        .flat_map(|side| {
+            [TCP, UDP]
+                .map(|protocol| frontend(side.frontend, 443, protocol, &[endpoint(side.endpoint, 8443)]))
+        })
+        .collect();
+    edge.balance(&frontends).unwrap();
+}
+
 #[test]
-#[ignore = "a measurement"]
-fn cost() {
-    in_a_namespace("cost", |edge| {
-        let side = &SIDES[0];
-        let frontends: Vec<Frontend> = (1..=1000_u16)
-            .map(|port| {
-                let forwarding = if port % 2 == 0 { Forwarding::Nat } else { Forwarding::Layer2 };
-                let port_at = if port % 2 == 0 { 8443 } else { port };
-                let e = FrontendEndpoint {
-                    forwarding,
-                    ..endpoint(&format!("10.9.0.{}", 10 + u8::from(port > 14)), port_at)
-                };
-                frontend(
-                    side.frontend,
-                    port,
-                    TCP,
-                    if port > 28 { &[] } else { std::slice::from_ref(&e) }.as_ref(),
-                )
-            })
-            .collect();
-        edge.balance(&frontends).unwrap();
-        let mut arp = packet(TCP, (side.client, 1), (side.frontend, 1)).frame();
-        arp[12..14].copy_from_slice(&[8, 6]);
-        let plain = packet(TCP, (side.client, 40_000), ("203.0.113.7", 1)).flags(ACK).frame();
-        let nat = packet(TCP, (side.client, 40_000), (side.frontend, 2)).flags(ACK).frame();
-        let l2 = packet(TCP, (side.client, 40_000), (side.frontend, 1)).flags(ACK).frame();
-        let back = packet(TCP, ("10.9.0.10", 8443), (side.client, 40_000)).flags(ACK).frame();
-        let news: Vec<Vec<u8>> = (0..50_000_u16)
-            .map(|port| packet(TCP, (side.client, port), (side.frontend, 1)).flags(SYN).frame())
-            .collect();
-        let l2_long = packet(TCP, (side.client, 40_000), (side.frontend, 1)).flags(ACK).hops(255).frame();
-        for _ in 0..3 {
-            for (what, frame) in [("floor", &arp), ("pass", &plain), ("l2", &l2_long)] {
-                let mut all: Vec<u32> = (0..2_000).map(|_| edge.test_frame(frame, 250).unwrap().1).collect();
-                all.sort_unstable();
-                eprintln!("hot {what}: median {} p10 {}", all[1_000], all[200]);
+fn the_stack_translates_what_it_carries_itself() {
+    in_a_namespace("stack", |edge| {
+        both(edge);
+        for side in &SIDES {
+            for protocol in [TCP, UDP] {
+                let asked =
+                    packet(protocol, (side.client, 40_000), (side.frontend, 443)).flags(SYN).payload(701);
+                let sent = asked.clone().to((side.endpoint, 8443));
+                let answer =
+                    packet(protocol, (side.endpoint, 8443), (side.client, 40_000)).flags(ACK).payload(300);
+                let returned = answer.clone().from((side.frontend, 443));
+                expect_in_stack(edge, "before it is known", &answer.frame(), false, &answer.frame());
+                for shape in 0..3 {
+                    let with = |packet: &Packet| match shape {
+                        0 => packet.clone(),
+                        1 => packet.clone().options(24),
+                        _ => packet.clone().payload(1),
+                    };
+                    expect_in_stack(edge, "arrives", &with(&asked).frame(), true, &with(&sent).frame());
+                    expect_in_stack(edge, "leaves", &with(&answer).frame(), false, &with(&returned).frame());
+                    expect_in_stack(
+                        edge,
+                        "arrives back",
+                        &with(&answer).frame(),
+                        true,
+                        &with(&returned).frame(),
+                    );
+                }
+                // This node's own request is no client's.
+                expect_in_stack(edge, "own", &asked.frame(), false, &asked.frame());
+                let client: IpAddr = side.client.parse().unwrap();
+                let (quoted, shown) = (returned.clone().unsummed(), answer.clone().unsummed());
+                expect_in_stack(
+                    edge,
+                    "about an answer",
+                    &packets::framed(&error(client, side.frontend.parse().unwrap(), 64, &quoted)),
+                    true,
+                    &packets::framed(&error(client, side.endpoint.parse().unwrap(), 64, &shown)),
+                );
+                for (from, as_if) in [(side.endpoint, side.frontend), (side.router, side.router)] {
+                    let (quoted, shown) = (sent.clone().unsummed(), asked.clone().unsummed());
+                    expect_in_stack(
+                        edge,
+                        "about what was asked",
+                        &packets::framed(&error(from.parse().unwrap(), client, 64, &quoted)),
+                        false,
+                        &packets::framed(&error(as_if.parse().unwrap(), client, 64, &shown)),
+                    );
+                }
             }
-            for (what, frame) in
-                [("floor", &arp), ("pass", &plain), ("nat", &nat), ("l2", &l2), ("back", &back)]
-            {
-                let mut all: Vec<u32> = (0..50_000).map(|_| edge.test_frame(frame, 1).unwrap().1).collect();
-                all.sort_unstable();
-                eprintln!("{what}: median {} p10 {}", all[25_000], all[5_000]);
+            let asked = packet(UDP, (side.client, 40_000), (side.frontend, 443)).payload(1200);
+            let sent = asked.clone().to((side.endpoint, 8443));
+            for (asked, sent) in fragments(&asked, 7).iter().zip(&fragments(&sent, 7)) {
+                expect_in_stack(edge, "a piece", &packets::framed(asked), true, &packets::framed(sent));
             }
-            let mut all: Vec<u32> = news.iter().map(|frame| edge.test_frame(frame, 1).unwrap().1).collect();
-            all.sort_unstable();
-            eprintln!("new l2: median {} p10 {}", all[25_000], all[5_000]);
-            edge.balance(&[]).unwrap();
-            edge.balance(&frontends).unwrap();
+            let answer = packet(UDP, (side.endpoint, 8443), (side.client, 40_000)).payload(1200);
+            let returned = answer.clone().from((side.frontend, 443));
+            for (answer, returned) in fragments(&answer, 8).iter().zip(&fragments(&returned, 8)) {
+                expect_in_stack(
+                    edge,
+                    "a piece back",
+                    &packets::framed(answer),
+                    false,
+                    &packets::framed(returned),
+                );
+            }
+            let nobody = packet(UDP, (side.client, 40_000), (side.frontend, 444)).frame();
+            expect_in_stack(edge, "of nobody", &nobody, true, &nobody);
         }
+        edge.balance(&[frontend("203.0.113.1", 443, TCP, &[])]).unwrap();
+        let asked = packet(TCP, ("198.51.100.7", 40_000), ("203.0.113.1", 443)).flags(SYN).frame();
+        assert!(!edge.test_in_stack(&asked, true).unwrap().0, "nobody is ready");
     });
+}
+
+#[test]
+fn everything_at_once_is_taken_by_the_verifier() {
+    let Ok(machine) = Machine::inspect() else { return };
+    let pins = Pins::below(&machine.bpffs, &format!("windrose-forward-all-{}", std::process::id()));
+    let mut settings = EdgeSettings {
+        flags: EdgeSettings::BALANCE | EdgeSettings::COOKIES | EdgeSettings::BOGONS | EdgeSettings::PRIVATE,
+        limit_count: 8,
+        ..EdgeSettings::ZERO
+    };
+    for limit in &mut settings.limits {
+        (limit.cost_ns, limit.burst_ns) = (1, 1);
+    }
+    let allowed = vec![PrefixKey { length: 96, address: windrose_datapath::abi::Address::from_v4_word(0) }];
+    Edge::open(&pins, &Capacities::default(), EdgeConfig { settings, allowed }).unwrap();
+    pins.remove().unwrap();
 }

@@ -7,9 +7,10 @@
 
 #[path = "packets/build.rs"]
 mod build;
+#[path = "packets/inside.rs"]
+mod inside;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use windrose_datapath::abi::{Direction, DropReason, Verdict};
@@ -22,6 +23,7 @@ use windrose_policy::tables::{Compiler, Lookup, Settings};
 use build::{
     PEER, SELF, SELF6, echo, error_about, first_fragment, later_fragment, neighbour, other, tcp, udp,
 };
+use inside::Inside;
 
 const POLICY: &str = r#"
 apiVersion: windrose.dev/v1alpha1
@@ -178,30 +180,6 @@ fn table() -> Vec<Row> {
             false,
         ),
     ]
-}
-
-/// This process in a cgroup of its own; moved back and removed at the end.
-struct Inside {
-    folder: PathBuf,
-    back: PathBuf,
-}
-
-impl Inside {
-    fn new(root: &std::path::Path, name: &str) -> Self {
-        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or("").to_owned();
-        let folder = root.join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("cgroup.procs"), std::process::id().to_string()).unwrap();
-        Self { folder, back: root.join(own).join("cgroup.procs") }
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        let _ = std::fs::write(&self.back, std::process::id().to_string());
-        let _ = std::fs::remove_dir(&self.folder);
-    }
 }
 
 fn measure(datapath: &Datapath, program: &'static str, bytes: &[u8]) -> Moved {

@@ -29,8 +29,18 @@ pub(super) struct Router {
 }
 
 impl Router {
-    /// The servers are `app: cart`, listen at [`TARGET`], and are the host's neighbours.
+    /// The servers are `app: cart`, listen at [`TARGET`], and are the host's neighbours. Frames are
+    /// balanced by the driver's hook, which has no packets with half a checksum, as a wire has none.
     pub(super) fn new(name: &str, servers: usize, policy: impl FnOnce(&Front) -> String) -> Result<Self> {
+        Self::with("native", name, servers, policy)
+    }
+
+    /// Likewise, balanced in the network stack.
+    pub(super) fn generic(name: &str, servers: usize, policy: impl FnOnce(&Front) -> String) -> Result<Self> {
+        Self::with("generic", name, servers, policy)
+    }
+
+    fn with(mode: &str, name: &str, servers: usize, policy: impl FnOnce(&Front) -> String) -> Result<Self> {
         let front = Front::new(servers)?;
         let host = front.world.prober().start()?;
         for parameter in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
@@ -39,7 +49,10 @@ impl Router {
         let mut interfaces = Vec::new();
         for actor in front.carts.iter().chain([&front.web]) {
             set_apart(&host, actor)?;
-            interfaces.push(format!("{{name: {}, mode: native}}", interface(actor)));
+            if mode == "native" {
+                become_a_wire(actor)?;
+            }
+            interfaces.push(format!("{{name: {}, mode: {mode}}}", interface(actor)));
         }
         let files = Files::new(&format!("balance-{name}"))?;
         let text = format!("edge:\n  interfaces: [{}]\n{BALANCE}", interfaces.join(", "));
@@ -48,7 +61,7 @@ impl Router {
         let arguments = ["--config", &config.to_string_lossy()];
         let agent = Agent::start_with(&front.world, &policy(&front), &arguments)?;
         for interface in edge(&agent)?["interfaces"].as_array().context("no interfaces")? {
-            ensure!(interface["mode"] == "native", "{interface}");
+            ensure!(interface["mode"] == mode, "{interface}");
         }
         Ok(Self { files, host, front, agent })
     }
@@ -92,27 +105,26 @@ pub(super) fn exposed(front: &Front) -> String {
     front.selecting("", "") + &gateway(front, "", "{name: front, port: 80}")
 }
 
-/// A Gateway at [`both`], a TCPRoute and a UDPRoute, with annotations and backends.
+/// A Gateway at [`both`], and a route for each of its listeners, with annotations and backends.
 pub(super) fn gateway(front: &Front, annotations: &str, backends: &str) -> String {
     let [v4, v6] = addresses(front);
-    let routes: String = [("TCPRoute", "web"), ("UDPRoute", "dns")]
-        .iter()
-        .map(|(kind, listener)| {
-            format!(
-                "---\napiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\n\
-                 metadata: {{name: front, namespace: shop, annotations: {{{annotations}}}}}\n\
-                 spec: {{parentRefs: [{{name: outside, sectionName: {listener}}}], \
-                 rules: [{{backendRefs: [{backends}]}}]}}\n"
-            )
-        })
-        .collect();
+    let route = |kind: &str, listener: &str| {
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\n\
+             metadata: {{name: front, namespace: shop, annotations: {{{annotations}}}}}\n\
+             spec: {{parentRefs: [{{name: outside, sectionName: {listener}}}], \
+             rules: [{{backendRefs: [{backends}]}}]}}\n"
+        )
+    };
     format!(
         "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n\
          metadata: {{name: outside, namespace: shop}}\n\
          spec: {{gatewayClassName: windrose, \
          addresses: [{{type: IPAddress, value: {v4}}}, {{type: IPAddress, value: '{v6}'}}], \
          listeners: [{{name: web, port: {PORT}, protocol: TCP}}, {{name: dns, port: {PORT}, protocol: UDP}}]}}\n\
-         {routes}"
+         {}{}",
+        route("TCPRoute", "web"),
+        route("UDPRoute", "dns")
     )
 }
 
@@ -146,8 +158,13 @@ pub(super) fn interface(actor: &Actor) -> String {
     format!("veth{number}")
 }
 
-/// Takes an actor off the bridge: the host routes to it. What it sends has whole checksums, as what
-/// comes by a wire has; and it takes frames that XDP sends to it.
+/// What the actor sends has whole checksums, and it takes frames that XDP sends to it.
+fn become_a_wire(actor: &Actor) -> Result<()> {
+    offload::set(actor.namespace(), "eth0", "tx-checksum-ip-generic", false)?;
+    offload::set(actor.namespace(), "eth0", "rx-gro", true)
+}
+
+/// Takes an actor off the bridge: the host routes to it.
 fn set_apart(host: &Actor, actor: &Actor) -> Result<()> {
     let [v4, v6] = actor.both(0).map(|address| address.ip());
     let [via4, via6] = host.both(0).map(|address| address.ip());
@@ -165,9 +182,7 @@ fn set_apart(host: &Actor, actor: &Actor) -> Result<()> {
          addr del {v6}/64 dev eth0\n\
          addr add {v6}/128 dev eth0 nodad\n"
     ))?;
-    routes(host, actor)?;
-    offload::set(actor.namespace(), "eth0", "tx-checksum-ip-generic", false)?;
-    offload::set(actor.namespace(), "eth0", "rx-gro", true)
+    routes(host, actor)
 }
 
 /// A program on an actor's own interface. A veth does not deliver what XDP sends back to where it came

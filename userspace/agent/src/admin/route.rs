@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -9,6 +10,7 @@ use hyper::header::ACCEPT;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use windrose_datapath::DatapathError;
 
 use super::edge;
@@ -21,11 +23,13 @@ use crate::clock::Clock;
 use crate::enforce::Trigger;
 use crate::explain::{Question, explain};
 use crate::metrics;
+use crate::profile::Running;
 use crate::record::{self, Balanced, ConnectionView};
 use crate::status;
+use crate::top;
 
 /// Every path, for whoever asks for another.
-const PATHS: &str = "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /reload, /edge/deny, /edge/frontends";
+const PATHS: &str = "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /top, /profile, /reload, /edge/deny, /edge/frontends";
 
 /// Answers one request; a fault is an answer, too.
 pub(super) async fn answer(
@@ -36,10 +40,11 @@ pub(super) async fn answer(
     let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
     let response = match path {
         "/reload" if request.method() == Method::POST => reload(&agent).await,
-        "/reload" => wrong_method("POST"),
         "/edge/deny" => edge::answer(agent, &request).await,
         "/edge/frontends" if is_get => edge::frontends(agent, &request).await,
-        "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/metrics" | "/explain"
+        "/profile" if request.method() == Method::POST => asked(agent, &request).await,
+        "/reload" | "/profile" => wrong_method("POST"),
+        "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/metrics" | "/explain" | "/top"
         | "/edge/frontends"
             if !is_get =>
         {
@@ -47,7 +52,9 @@ pub(super) async fn answer(
         }
         "/healthz" => content(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
         "/readyz" => ready(&agent),
-        "/status" | "/connections" | "/flows" | "/metrics" | "/explain" => asked(agent, &request).await,
+        "/status" | "/connections" | "/flows" | "/metrics" | "/explain" | "/top" => {
+            asked(agent, &request).await
+        }
         _ => fault(StatusCode::NOT_FOUND, &format!("no such path: there are {PATHS}")),
     };
     Ok(response)
@@ -72,6 +79,8 @@ async fn asked(agent: Arc<Agent>, request: &Request<Incoming>) -> Response<Body>
         "/connections" => connections(agent, asked).await,
         "/flows" => flows(agent, asked),
         "/explain" => explained(agent, asked).await,
+        "/top" => top(agent, asked).await,
+        "/profile" => profile(agent, asked).await,
         _ => {
             let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
             scrape(agent, metrics::Exposition::accepted(accept.unwrap_or_default())).await
@@ -85,6 +94,72 @@ async fn status(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<Bod
     }
     match kernel(move || status::status(&agent)).await {
         Ok(status) => json(StatusCode::OK, &status),
+        Err(response) => response,
+    }
+}
+
+async fn top(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<Body> {
+    let mut listed = top::LISTED;
+    let mut statistics = None;
+    for (name, value) in asked {
+        let number = value.parse::<u64>();
+        match (name.as_str(), number) {
+            ("connections", Ok(number @ 0..=10_000)) => listed = usize::try_from(number).unwrap_or(listed),
+            ("connections", _) => {
+                return fault(
+                    StatusCode::BAD_REQUEST,
+                    &format!("connections is `{value}`: it must be a number up to 10000"),
+                );
+            }
+            ("statistics", Ok(seconds @ 1..=60)) => statistics = Some(Duration::from_secs(seconds)),
+            ("statistics", _) => {
+                return fault(
+                    StatusCode::BAD_REQUEST,
+                    &format!("statistics is `{value}`: it must be a number of seconds from 1 to 60"),
+                );
+            }
+            _ => {
+                return fault(
+                    StatusCode::BAD_REQUEST,
+                    &format!("unknown field `{name}`: there are connections, statistics"),
+                );
+            }
+        }
+    }
+    let read = kernel(move || {
+        if let Some(time) = statistics {
+            agent.statistics.lend(time)?;
+        }
+        top::sample(&agent, listed)
+    });
+    match read.await {
+        Ok(sample) => json(StatusCode::OK, &sample),
+        Err(response) => response,
+    }
+}
+
+async fn profile(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<Body> {
+    let mut duration = Duration::from_secs(10);
+    for (name, value) in asked {
+        if name != "milliseconds" {
+            let why = format!("unknown field `{name}`: there is milliseconds");
+            return fault(StatusCode::BAD_REQUEST, &why);
+        }
+        let Ok(milliseconds @ 100..=600_000) = value.parse() else {
+            let why = format!("milliseconds is `{value}`: it must be a number from 100 to 600000");
+            return fault(StatusCode::BAD_REQUEST, &why);
+        };
+        duration = Duration::from_millis(milliseconds);
+    }
+    let running = match kernel(move || Running::begin(agent)).await {
+        Ok(Some(running)) => running,
+        Ok(None) => return fault(StatusCode::CONFLICT, "another profile is under way: wait until it ends"),
+        Err(response) => return response,
+    };
+    // Whoever asked may go away meanwhile: then this ends here, and measuring with it.
+    sleep(duration).await;
+    match kernel(move || running.end()).await {
+        Ok(report) => json(StatusCode::OK, &report),
         Err(response) => response,
     }
 }

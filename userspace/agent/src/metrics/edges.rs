@@ -13,36 +13,45 @@ use windrose_policy::reference::protocol_name;
 use super::families::label;
 use crate::book::Book;
 
+/// Whose ports tell edges apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ports {
+    /// Those of destinations that are workloads: other ports anybody picks, and labels are bounded.
+    OfWorkloads,
+    /// All that the kernel tells apart.
+    All,
+}
+
 /// The labels of an edge.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Edge {
+pub(crate) struct Edge {
     /// Who opened; `None`: no workload.
-    source: Option<Arc<ObjectName>>,
+    pub(crate) source: Option<Arc<ObjectName>>,
     /// Who accepted; `None`: no workload.
-    destination: Option<Arc<ObjectName>>,
-    /// Of the destination workload. 0 for other destinations, whose ports anybody picks.
-    port: u16,
-    protocol: u8,
+    pub(crate) destination: Option<Arc<ObjectName>>,
+    /// See [`Ports`]; 0: not told apart.
+    pub(crate) port: u16,
+    pub(crate) protocol: u8,
     /// Which end counted: an edge between two workloads of this host is counted at both.
-    direction: u8,
+    pub(crate) direction: u8,
 }
 
 /// What is counted of an edge.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Totals {
-    pub(super) opened: u64,
-    pub(super) closed: u64,
-    pub(super) ended_late: u64,
-    pub(super) active: u64,
-    pub(super) bytes_sent: u64,
-    pub(super) bytes_received: u64,
-    pub(super) packets_sent: u64,
-    pub(super) packets_received: u64,
-    pub(super) retransmits: u64,
-    pub(super) rtt: [u64; BUCKETS],
-    pub(super) rtt_sum_us: u64,
-    pub(super) lifetime: [u64; BUCKETS],
-    pub(super) lifetime_sum_ms: u64,
+pub(crate) struct Totals {
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) ended_late: u64,
+    pub(crate) active: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) packets_sent: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) retransmits: u64,
+    pub(crate) rtt: [u64; BUCKETS],
+    pub(crate) rtt_sum_us: u64,
+    pub(crate) lifetime: [u64; BUCKETS],
+    pub(crate) lifetime_sum_ms: u64,
 }
 
 /// The highest totals that were shown, below which no later scrape may fall: Prometheus takes a
@@ -81,15 +90,16 @@ pub(super) fn direction(code: u8) -> &'static str {
 }
 
 /// Adds everything up. Rows of workloads that nobody knows any more are left out.
-pub(super) fn collect(
+pub(crate) fn collect(
     book: &Book,
+    ports: Ports,
     ended: &[(EdgeKey, EdgeRow)],
     connections: &[ConnectionRow],
     flows: &[(FlowKey, FlowRow)],
 ) -> BTreeMap<Edge, Totals> {
     let mut edges: BTreeMap<Edge, Totals> = BTreeMap::new();
     for (key, row) in ended {
-        if let Some(edge) = edge(book, key) {
+        if let Some(edge) = edge(book, ports, key) {
             edges.entry(edge).or_default().add_ended(row);
         }
     }
@@ -104,7 +114,7 @@ pub(super) fn collect(
             continue;
         }
         let key = EdgeKey { source, destination, port, protocol: 6, direction: row.direction };
-        if let Some(edge) = edge(book, &key) {
+        if let Some(edge) = edge(book, ports, &key) {
             let totals = edges.entry(edge).or_default();
             totals.active += 1;
             totals.bytes_sent += row.bytes_sent;
@@ -124,7 +134,7 @@ pub(super) fn collect(
         // An ICMP echo's identifier is no port.
         let port = if matches!(protocol, 6 | 17 | 132) { port } else { 0 };
         let key = EdgeKey { source, destination, port, protocol, direction: row.direction };
-        if let Some(edge) = edge(book, &key) {
+        if let Some(edge) = edge(book, ports, &key) {
             let totals = edges.entry(edge).or_default();
             totals.active += 1;
             totals.bytes_sent += row.bytes_sent;
@@ -136,7 +146,7 @@ pub(super) fn collect(
     edges
 }
 
-fn edge(book: &Book, key: &EdgeKey) -> Option<Edge> {
+fn edge(book: &Book, ports: Ports, key: &EdgeKey) -> Option<Edge> {
     let named = |number| match number {
         0 => Some(None),
         number => book.workload(number).map(|name| Some(Arc::clone(name))),
@@ -144,7 +154,7 @@ fn edge(book: &Book, key: &EdgeKey) -> Option<Edge> {
     let destination = named(key.destination)?;
     Some(Edge {
         source: named(key.source)?,
-        port: if destination.is_some() { key.port } else { 0 },
+        port: if destination.is_some() || ports == Ports::All { key.port } else { 0 },
         destination,
         protocol: key.protocol,
         direction: key.direction,
@@ -228,8 +238,9 @@ mod tests {
                 (key, EdgeRow { opened: 1, ..EdgeRow::ZERO })
             })
             .into();
-        let edges = collect(&Book::default(), &rows, &[], &[]);
+        let edges = collect(&Book::default(), Ports::OfWorkloads, &rows, &[], &[]);
         assert_eq!(edges.len(), 1);
         assert_eq!(edges.first_key_value().unwrap().1.opened, 2);
+        assert_eq!(collect(&Book::default(), Ports::All, &rows, &[], &[]).len(), 2);
     }
 }

@@ -81,7 +81,7 @@ impl Histogram {
 }
 
 /// Writes families one after another.
-pub(super) struct Families<'a>(DescriptorEncoder<'a>);
+pub(super) struct Families<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Families<'_> {
     pub(super) fn counter(
@@ -178,7 +178,8 @@ impl Collector for Sample {
         self.services(&mut families)?;
         self.policy(&mut families)?;
         self.kernel(&mut families)?;
-        self.edge.as_ref().map_or(Ok(()), |edge| super::edge::encode(edge, &mut families))
+        self.edge.as_ref().map_or(Ok(()), |edge| super::edge::encode(edge, &mut families))?;
+        self.costs(&mut families)
     }
 }
 
@@ -452,7 +453,7 @@ impl Sample {
 }
 
 /// One label.
-struct Named<'a>(&'a str, &'a str);
+pub(super) struct Named<'a>(pub(super) &'a str, pub(super) &'a str);
 
 impl EncodeLabelSet for Named<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {

@@ -5,7 +5,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use windrose_datapath::abi::{EdgeKey, EdgeReason, EdgeRow, EndpointLoad, RefusalKey, ServiceTotals};
+use windrose_datapath::abi::profile::TIME_BUCKETS;
+use windrose_datapath::abi::{
+    EdgeKey, EdgeReason, EdgeRow, EndpointLoad, Lookup, RefusalKey, RuleTimesKey, ServiceTotals,
+};
+use windrose_datapath::{LookUps, MapMemory, Measured, Spent};
 use windrose_policy::decision::RuleRef;
 use windrose_policy::model::{Direction, ExposureSource, ObjectName};
 use windrose_policy::source::{Source, parse};
@@ -18,6 +22,66 @@ use crate::snapshot::Counts as ModelCounts;
 
 fn name(namespace: &str, name: &str) -> ObjectName {
     ObjectName { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+/// Ten verdicts by a rule, of which seven were remembered, and one sampled run.
+fn measured(rule: u32) -> Measured {
+    let (mut hit_times, mut miss_times) = ([0; TIME_BUCKETS], [0; TIME_BUCKETS]);
+    (hit_times[28], miss_times[40]) = (6, 3);
+    let hits = Spent { verdicts: 7, timed: 6, sum_ns: 900 };
+    let misses = Spent { verdicts: 3, timed: 3, sum_ns: 3300 };
+    Measured {
+        hits,
+        misses,
+        hit_times,
+        miss_times,
+        rules: vec![(RuleTimesKey { rule, origin: 4, verdict: 1, ..RuleTimesKey::ZERO }, [hits, misses])],
+        unnamed: 0,
+        runs: 10,
+        sampled_runs: 1,
+        look_ups: vec![LookUps { kind: Lookup::Address, count: 1, sum_ns: 70 }],
+    }
+}
+
+/// What a scrape finds at the edge.
+fn edge() -> EdgeSample {
+    EdgeSample {
+        view: EdgeView {
+            interfaces: vec![InterfaceView {
+                interface: "eth0".to_owned(),
+                mode: Some("native".to_owned()),
+                why: "its driver has the hook".to_owned(),
+            }],
+            lists: vec![ListView { list: "deny.txt".to_owned(), entries: Some(3), ..ListView::default() }],
+            list_failures: 1,
+            balance: None,
+        },
+        memory: Vec::new(),
+        counts: vec![(EdgeReason::Passed, 100), (EdgeReason::DeniedHost, 5), (EdgeReason::Forwarded, 40)],
+        maps: Vec::new(),
+        programs: vec![ProgramStatus {
+            name: "edge",
+            hook: "XDP".to_owned(),
+            instructions: 3000,
+            machine_code_bytes: 14_000,
+            id: 8,
+            verified_instructions: 19_000,
+            run_count: 0,
+            run_time_ns: 0,
+        }],
+        balance: Some(BalanceSample {
+            view: BalanceView { frontends: 2, endpoints: 3, down: 1, ..BalanceView::default() },
+            sources: BTreeMap::from([(
+                ExposureSource::Service { name: name("shop", "web"), port: "http".to_owned() },
+                SourceSample {
+                    forwarded: Forwarded { flows: 7, packets: 70, bytes: 7_000 },
+                    ready: 2,
+                    draining: 0,
+                    down: 1,
+                },
+            )]),
+        }),
+    }
 }
 
 fn sample() -> Sample {
@@ -61,7 +125,7 @@ fn sample() -> Sample {
         .map(|number| (*number, EndpointLoad { live: 2, connections: 5 }))
         .collect();
     Sample {
-        edges: edges::collect(&book, &edges, &[], &[]),
+        edges: collect(&book, Ports::OfWorkloads, &edges, &[], &[]),
         refusals: refusals::collect(&book, &refusals),
         services: services::collect(&book, &totals, &loads),
         snapshot: Snapshot {
@@ -79,52 +143,29 @@ fn sample() -> Sample {
         maps: vec![MapFill { map: "RULES", entries: 6, capacity: 1024 }],
         programs: vec![ProgramStatus {
             name: "connect4",
+            hook: "cgroup connect4".to_owned(),
             id: 7,
             verified_instructions: 490,
+            instructions: 120,
+            machine_code_bytes: 700,
             run_count: 10,
             run_time_ns: 2_500,
         }],
         answers: [("reset", 5), ("unreachable", 2)],
         suppressed_answers: [("failed", 0), ("late", 0), ("limit", 1)],
-        edge: Some(EdgeSample {
-            view: EdgeView {
-                interfaces: vec![InterfaceView {
-                    interface: "eth0".to_owned(),
-                    mode: Some("native".to_owned()),
-                    why: "its driver has the hook".to_owned(),
-                }],
-                lists: vec![ListView {
-                    list: "deny.txt".to_owned(),
-                    entries: Some(3),
-                    ..ListView::default()
-                }],
-                list_failures: 1,
-                balance: None,
-            },
-            counts: vec![(EdgeReason::Passed, 100), (EdgeReason::DeniedHost, 5), (EdgeReason::Forwarded, 40)],
-            maps: Vec::new(),
-            program: ProgramStatus {
-                name: "edge",
-                id: 8,
-                verified_instructions: 19_000,
-                run_count: 0,
-                run_time_ns: 0,
-            },
-            balance: Some(BalanceSample {
-                view: BalanceView { frontends: 2, endpoints: 3, down: 1, ..BalanceView::default() },
-                sources: BTreeMap::from([(
-                    ExposureSource::Service { name: name("shop", "web"), port: "http".to_owned() },
-                    SourceSample {
-                        forwarded: Forwarded { flows: 7, packets: 70, bytes: 7_000 },
-                        ready: 2,
-                        draining: 0,
-                        down: 1,
-                    },
-                )]),
-            }),
-        }),
+        edge: Some(edge()),
         events: 12,
         follower_events_lost: 0,
+        costs: Costs {
+            maps: vec![MapMemory {
+                map: "RULES".to_owned(),
+                key_bytes: 12,
+                value_bytes: 32,
+                capacity: 1024,
+                memory_bytes: 66_000,
+            }],
+            verdicts: Some(VerdictCosts::new(measured(rule), &book)),
+        },
     }
 }
 

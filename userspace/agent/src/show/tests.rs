@@ -84,6 +84,7 @@ fn golden_status_for_people() {
         programs: vec![ProgramView {
             name: "connect4".to_owned(),
             id: 12,
+            attached: Some(7),
             verified_instructions: 490,
             run_count: 100,
             run_time_ns: 21_000,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
-use windrose_abi::forward::{FRONTEND_BITS, MAX_FRONTENDS, MAX_RETURNS};
+use windrose_abi::forward::{FILTER_WORDS, FRONTEND_BITS, MAX_FRONTENDS, MAX_RETURNS, filter_bit};
 use windrose_abi::services::ENDPOINTS_PER_ROW;
 use windrose_abi::{
     Address, EndpointState, ForwardEndpoint, Forwarding, FrontendRow, PrefixKey, RangeKey, ReturnRow,
@@ -92,6 +92,7 @@ pub(super) struct ForwardMaps {
     pub(super) tables: Table<u32, TableRow>,
     pub(super) endpoints: Table<u32, ForwardEndpoint>,
     pub(super) returns: Table<ServiceKey, ReturnRow>,
+    pub(super) filter: Table<u32, u64>,
     /// `struct bpf_devmap_val`: the interface, and no program.
     pub(super) devices: Table<u32, [u32; 2]>,
 }
@@ -240,6 +241,15 @@ impl Edge {
         for range in ranges.difference(&held.ranges) {
             maps.ranges.put(range, &1)?;
         }
+        let asked = |keys: &mut dyn Iterator<Item = &ServiceKey>, answers| -> Vec<(u32, u64)> {
+            keys.map(|key| filter_bit(&key.address, key.port, key.protocol, answers)).collect()
+        };
+        let mut bits = asked(&mut numbers.keys(), false);
+        bits.extend(asked(&mut returns.keys(), true));
+        let mut both = bits.clone();
+        both.extend(asked(&mut held.frontends.keys(), false));
+        both.extend(asked(&mut held.returns.keys(), true));
+        put_filter(maps, &both)?;
         let returns = returns.into_iter().map(|(key, names)| {
             let mut row = ReturnRow::ZERO;
             for (slot, name) in row.frontends.iter_mut().zip(&names) {
@@ -270,6 +280,7 @@ impl Edge {
             maps.frontends.delete(key)?;
         }
         outcome.removed = gone.len();
+        put_filter(maps, &bits)?;
         // What nobody can find any more is used again only when nobody looks at it any more.
         sys::wait_for_programs().map_err(DatapathError::call("waiting for running programs"))?;
         for key in gone {
@@ -475,6 +486,16 @@ impl Forwarder {
         }
         Ok(())
     }
+}
+
+/// Sets exactly these bits.
+fn put_filter(maps: &ForwardMaps, bits: &[(u32, u64)]) -> Result<(), DatapathError> {
+    let mut words = vec![0; FILTER_WORDS as usize];
+    for (index, bit) in bits {
+        words[*index as usize] |= bit;
+    }
+    let indices: Vec<u32> = (0..FILTER_WORDS).collect();
+    maps.filter.put_all(&indices, &words)
 }
 
 /// The frontends that each endpoint answers for by way of this node.

@@ -36,6 +36,9 @@ pub struct Attached {
     pub is_native: bool,
     /// Why this hook.
     pub why: String,
+    /// Why nothing that arrives here by the stack is balanced, and no answer that leaves by it; `None`
+    /// if it is, or nothing is to be.
+    pub not_balanced: Option<String>,
 }
 
 /// Why the edge is not on an interface.
@@ -118,11 +121,13 @@ impl Edge {
                 Mode::Generic => !program.is_native,
             };
             if fits {
-                let ours = self.program().map_err(other)?.id;
+                let ours = self.program_id(program.is_native).map_err(other)?;
                 if program.id != ours {
-                    sys::link_update(link.as_fd(), self.descriptor().map_err(other)?).map_err(unknown)?;
+                    let ours = self.descriptor_of(super::xdp_program(program.is_native)).map_err(other)?;
+                    sys::link_update(link.as_fd(), ours).map_err(unknown)?;
                 }
-                return Ok(attached(&found, mode, program.is_native, None));
+                let not_balanced = self.balance_in_stack(found.index, program.is_native);
+                return Ok(attached(&found, mode, program.is_native, None, not_balanced));
             }
             // Both hooks of an interface cannot be in use: for a moment it is without.
             drop(link);
@@ -135,18 +140,70 @@ impl Edge {
         }
         let (link, is_native, refusal) = self.create(interface, &found, mode)?;
         sys::pin(link.as_fd(), &path).map_err(unknown)?;
-        Ok(attached(&found, mode, is_native, refusal))
+        let not_balanced = self.balance_in_stack(found.index, is_native);
+        Ok(attached(&found, mode, is_native, refusal, not_balanced))
+    }
+
+    /// Sees to it that what goes through the stack is balanced on this interface: answers on their
+    /// way out, and what arrives, if XDP does not balance it. Answers why not.
+    fn balance_in_stack(&self, index: u32, is_native: bool) -> Option<String> {
+        let wanted = |name| self.forward.is_some() && (name == super::RETURN || !is_native);
+        for (name, path, is_ingress) in [
+            (super::RETURN, self.stack_path(index, "out"), false),
+            (super::ARRIVE, self.stack_path(index, "in"), true),
+        ] {
+            let result = if wanted(name) {
+                self.put_in_stack(name, &path, index, is_ingress)
+            } else if path.exists() {
+                unpin(&path)
+            } else {
+                Ok(())
+            };
+            if let Err(error) = result {
+                return Some(error.with_causes());
+            }
+        }
+        None
+    }
+
+    fn put_in_stack(
+        &self,
+        name: &'static str,
+        path: &std::path::Path,
+        index: u32,
+        is_ingress: bool,
+    ) -> Result<(), DatapathError> {
+        let program = self.descriptor_of(name)?;
+        if let Some(link) = live_link(path, index) {
+            return sys::link_update(link.as_fd(), program)
+                .map_err(DatapathError::call(format!("putting `{name}` behind its link")));
+        }
+        if path.exists() {
+            unpin(path)?;
+        }
+        let link = sys::xdp::tcx_link_create(program, index, is_ingress)
+            .map_err(DatapathError::call(format!("attaching `{name}`")))?;
+        sys::pin(link.as_fd(), path).map_err(DatapathError::file(path))
+    }
+
+    fn stack_path(&self, index: u32, way: &str) -> PathBuf {
+        self.pins.link(&format!("{PREFIX}{}-{index}-{way}", self.netns))
     }
 
     /// Takes the program off every interface that is not among these, by their indices, and off
     /// those of another network namespace.
     pub fn keep_only(&self, indices: &[u32]) -> Result<usize, DatapathError> {
-        let wanted: Vec<PathBuf> = indices.iter().map(|index| self.link_path(*index)).collect();
+        let wanted: Vec<PathBuf> = indices
+            .iter()
+            .flat_map(|index| {
+                [self.link_path(*index), self.stack_path(*index, "in"), self.stack_path(*index, "out")]
+            })
+            .collect();
         let mut removed = 0;
         for path in self.pins.links_named(PREFIX) {
             if !wanted.contains(&path) {
                 unpin(&path)?;
-                removed += 1;
+                removed += usize::from(is_of_xdp(&path));
             }
         }
         Ok(removed)
@@ -158,9 +215,12 @@ impl Edge {
         found: &Interface,
         mode: Mode,
     ) -> Result<(OwnedFd, bool, Option<io::Error>), NotAttached> {
-        let unknown = |source| NotAttached::Unknown { interface: interface.to_owned(), source };
-        let program = self.descriptor().map_err(|error| unknown(io::Error::other(error.with_causes())))?;
-        let create = |mode| sys::xdp::link_create(program, found.index, mode);
+        let create = |mode| {
+            let program = self
+                .descriptor_of(super::xdp_program(mode == DRIVER_MODE))
+                .map_err(|error| io::Error::other(error.with_causes()))?;
+            sys::xdp::link_create(program, found.index, mode)
+        };
         let is_native = match mode {
             Mode::Auto => found.not_native().is_none(),
             Mode::Native => true,
@@ -209,7 +269,13 @@ pub(super) fn remove_all(pins: &Pins) -> Result<usize, DatapathError> {
     for path in &links {
         unpin(path)?;
     }
-    Ok(links.len())
+    Ok(links.iter().filter(|path| is_of_xdp(path)).count())
+}
+
+/// Whether a link's pin is that of XDP: an interface has one, and up to two others.
+fn is_of_xdp(path: &std::path::Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    name.is_some_and(|name| !name.ends_with("-in") && !name.ends_with("-out"))
 }
 
 fn unpin(path: &std::path::Path) -> Result<(), DatapathError> {
@@ -220,7 +286,13 @@ fn unpin(path: &std::path::Path) -> Result<(), DatapathError> {
     fs::remove_file(path).map_err(DatapathError::file(path))
 }
 
-fn attached(found: &Interface, mode: Mode, is_native: bool, refusal: Option<io::Error>) -> Attached {
+fn attached(
+    found: &Interface,
+    mode: Mode,
+    is_native: bool,
+    refusal: Option<io::Error>,
+    not_balanced: Option<String>,
+) -> Attached {
     let why = match (mode, is_native, refusal) {
         (Mode::Native | Mode::Generic, ..) => "the configuration says so".to_owned(),
         (Mode::Auto, true, _) => "its driver has the hook".to_owned(),
@@ -229,7 +301,7 @@ fn attached(found: &Interface, mode: Mode, is_native: bool, refusal: Option<io::
             found.not_native().unwrap_or_else(|| "an earlier agent found no native hook".to_owned())
         }
     };
-    Attached { index: found.index, is_native, why }
+    Attached { index: found.index, is_native, why, not_balanced }
 }
 
 fn taken(interface: &str, program: Program) -> NotAttached {

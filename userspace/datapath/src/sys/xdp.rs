@@ -1,4 +1,4 @@
-//! Links of XDP programs, and what a link of another kind would be in the way of.
+//! Links of programs on interfaces, and what a link of another kind would be in the way of.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -7,6 +7,8 @@ use super::{Attr, LINK_CREATE, OBJ_INFO, PROG_TEST_RUN, ProgramInfo, program_inf
 
 const PROG_GET_FD_BY_ID: u32 = 13;
 const ATTACH_XDP: u32 = 37;
+const ATTACH_TCX_INGRESS: u32 = 46;
+const ATTACH_TCX_EGRESS: u32 = 47;
 
 /// The kernel's generic hook, behind the allocation of a socket buffer.
 pub(crate) const SKB_MODE: u32 = 2;
@@ -23,9 +25,22 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, ifindex: u32, mode: u32) -> i
         .call_for_fd(LINK_CREATE)
 }
 
+/// Attaches a program of the traffic control hook, behind those that are there.
+pub(crate) fn tcx_link_create(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    is_ingress: bool,
+) -> io::Result<OwnedFd> {
+    Attr::new()
+        .fd(0, program.as_raw_fd())
+        .u32(4, ifindex)
+        .u32(8, if is_ingress { ATTACH_TCX_INGRESS } else { ATTACH_TCX_EGRESS })
+        .call_for_fd(LINK_CREATE)
+}
+
 /// The interface that a link is attached to; 0: it is gone, and the link with it.
 pub(crate) fn link_interface(link: BorrowedFd<'_>) -> io::Result<u32> {
-    // struct bpf_link_info: type, id, prog_id, padding, then for XDP the interface.
+    // struct bpf_link_info: type, id, prog_id, padding, then for XDP and TCX the interface.
     let mut info = [0_u32; 16];
     Attr::new()
         .fd(0, link.as_raw_fd())
