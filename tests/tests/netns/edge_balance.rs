@@ -88,6 +88,8 @@ fn a_flow_is_translated_there_and_back() -> Result<()> {
 
 fn what_the_stack_carries_is_balanced_alike() -> Result<()> {
     let Router { host: _host, front, agent, .. } = Router::generic("stack", 2, exposed)?;
+    eprintln!("{:?}", agent.links()?);
+    eprintln!("{}", agent.json("/status")?["programs"]);
     for to in both(&front) {
         for bytes in [32, 65_000, 300_000] {
             front.web.tcp(to).bytes(bytes).passes().with_context(|| tell(&agent))?;
