@@ -44,23 +44,28 @@ fn open(protocol: Protocol, to: SocketAddr, from_port: u16) -> io::Result<Socket
     Ok(socket)
 }
 
-/// Sends and waits for as many bytes to come back; for UDP one datagram.
+/// Sends and waits for the same bytes to come back; for UDP one datagram.
 pub(super) fn exchange(mut socket: &Socket, bytes: usize, patience_ms: u64) -> Done {
     socket.set_read_timeout(Some(Duration::from_millis(patience_ms)))?;
     let is_datagram = socket.r#type()? == Type::DGRAM;
-    let mut block = vec![0x5a; bytes.min(65_000)];
+    // Bytes that are missing, or in another place, are seen.
+    let sent: Vec<u8> = (0..=250).cycle().take(bytes.min(65_000)).collect();
+    let mut block = sent.clone();
     let mut back = 0;
     // No more on its way than a block: both ends would block on full buffers.
     while back < bytes {
         let size = block.len().min(bytes - back);
         if is_datagram {
-            socket.send(&block[..size])?;
+            socket.send(&sent[..size])?;
             if socket.read(&mut block)? != size {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         } else {
-            socket.write_all(&block[..size])?;
+            socket.write_all(&sent[..size])?;
             socket.read_exact(&mut block[..size])?;
+        }
+        if block[..size] != sent[..size] {
+            return Err(io::Error::other("other bytes came back than were sent"));
         }
         back += size;
     }

@@ -41,9 +41,9 @@ pub(super) async fn answer(
     let response = match path {
         "/reload" if request.method() == Method::POST => reload(&agent).await,
         "/edge/deny" => edge::answer(agent, &request).await,
+        "/edge/frontends" if is_get => edge::frontends(agent, &request).await,
         "/profile" if request.method() == Method::POST => asked(agent, &request).await,
         "/reload" | "/profile" => wrong_method("POST"),
-        "/edge/frontends" if is_get => edge::frontends(agent, &request).await,
         "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/metrics" | "/explain" | "/top"
         | "/edge/frontends"
             if !is_get =>

@@ -104,8 +104,8 @@ impl Guard {
     }
 
     /// Looks at what changes by itself: this node's addresses and settings. `attached` are the
-    /// interfaces that the edge is on, and whether by the driver's hook.
-    pub(super) fn look_at_balancing(&self, attached: &[(String, bool)]) {
+    /// interfaces that the edge is on, and why not everything is balanced there.
+    pub(super) fn look_at_balancing(&self, attached: &[(String, Option<String>)]) {
         let Some(balancer) = &self.balancer else { return };
         let mut state = balancer.state();
         let has_changed = look_at_node(&mut state, &self.choices);
@@ -124,6 +124,11 @@ impl Guard {
     /// Endpoints to be checked now.
     pub(super) fn check_targets(&self) -> Vec<SocketAddr> {
         self.balancer.as_ref().map(|balancer| balancer.healths().targets()).unwrap_or_default()
+    }
+
+    /// Whether an endpoint is to be checked still.
+    pub(super) fn is_checked(&self, target: SocketAddr) -> bool {
+        self.balancer.as_ref().is_some_and(|balancer| balancer.healths().of(target).is_some())
     }
 
     /// Takes the outcome of a check. True: [`Self::rebalance`] is due.
@@ -249,21 +254,18 @@ fn totals(edge: &Edge) -> Result<HashMap<EndpointKey, Forwarded>, DatapathError>
 }
 
 /// What keeps frontends from being balanced at interfaces that the edge is on.
-fn warnings(wanted: &[Wanted], attached: &[(String, bool)]) -> Vec<String> {
+fn warnings(wanted: &[Wanted], attached: &[(String, Option<String>)]) -> Vec<String> {
     let mut warnings = Vec::new();
     let families = Family::ALL
         .into_iter()
         .filter(|family| wanted.iter().any(|one| Family::of(one.frontend.address) == *family));
     let families: Vec<Family> = families.collect();
-    for (interface, is_native) in attached {
+    for (interface, not_balanced) in attached {
         if families.is_empty() {
             break;
         }
-        if !is_native {
-            warnings.push(format!(
-                "the edge is on {interface} by the generic hook: frontends are not balanced there (the kernel has \
-                 merged packets and left checksums for later); give it `mode: native`"
-            ));
+        if let Some(why) = not_balanced {
+            warnings.push(format!("what the network stack carries on {interface} is not balanced: {why}"));
         }
         warnings.extend(families.iter().filter_map(|family| node::not_forwarding(interface, *family)));
     }

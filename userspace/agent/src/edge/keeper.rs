@@ -113,8 +113,8 @@ impl Work {
         self.publish_lists();
     }
 
-    /// Names the interfaces that the edge is on, and whether by the driver's hook.
-    fn attach(&mut self) -> Vec<(String, bool)> {
+    /// Names the interfaces that the edge is on, and why not everything is balanced there.
+    fn attach(&mut self) -> Vec<(String, Option<String>)> {
         let mut indices = Vec::new();
         let mut names = Vec::new();
         let mut views = Vec::new();
@@ -122,7 +122,7 @@ impl Work {
             let view = match self.guard.edge.attach(&choice.name, choice.mode) {
                 Ok(attached) => {
                     indices.push(attached.index);
-                    names.push((choice.name.clone(), attached.is_native));
+                    names.push((choice.name.clone(), attached.not_balanced));
                     let mode = if attached.is_native { "native" } else { "generic" };
                     InterfaceView {
                         interface: choice.name.clone(),

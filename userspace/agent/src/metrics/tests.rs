@@ -59,6 +59,16 @@ fn edge() -> EdgeSample {
         memory: Vec::new(),
         counts: vec![(EdgeReason::Passed, 100), (EdgeReason::DeniedHost, 5), (EdgeReason::Forwarded, 40)],
         maps: Vec::new(),
+        programs: vec![ProgramStatus {
+            name: "edge",
+            hook: "XDP".to_owned(),
+            instructions: 3000,
+            machine_code_bytes: 14_000,
+            id: 8,
+            verified_instructions: 19_000,
+            run_count: 0,
+            run_time_ns: 0,
+        }],
         balance: Some(BalanceSample {
             view: BalanceView { frontends: 2, endpoints: 3, down: 1, ..BalanceView::default() },
             sources: BTreeMap::from([(
@@ -71,16 +81,6 @@ fn edge() -> EdgeSample {
                 },
             )]),
         }),
-        programs: vec![ProgramStatus {
-            name: "edge",
-            hook: "XDP".to_owned(),
-            instructions: 3000,
-            machine_code_bytes: 14_000,
-            id: 8,
-            verified_instructions: 19_000,
-            run_count: 0,
-            run_time_ns: 0,
-        }],
     }
 }
 

@@ -28,6 +28,10 @@ pub(crate) async fn check(guard: Arc<Guard>, mut ended: watch::Receiver<bool>) -
             if is_told_to_stop(&mut ended, began + step * turn).await {
                 return Ok(());
             }
+            // Not asked for any more.
+            if !guard.is_checked(target) {
+                continue;
+            }
             // Never closed.
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return Ok(()) };
             let guard = Arc::clone(&guard);
