@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use windrose_datapath::abi::edge::FOREVER;
-use windrose_datapath::abi::{Address, DenyOrigin, PrefixKey};
+use windrose_datapath::abi::{Address, DenyOrigin, EdgeSettings, PrefixKey};
 use windrose_datapath::{
     AddedNow, Capacities, DatapathError, Edge, EdgeConfig, Listed, Machine, Mode, NotAttached, Pins,
 };
@@ -282,4 +282,35 @@ fn lists_that_do_not_fit_are_refused_with_the_numbers() {
     }
     let full = full.unwrap();
     assert!(matches!(full, DatapathError::NoRoom { map: "DENY_HOSTS", capacity: 64 }), "{full}");
+}
+
+#[test]
+fn balancing_takes_the_hooks_of_the_stack_that_it_needs() {
+    let Some(machine) = machine() else { return };
+    in_a_namespace(|| {
+        let place = Place::new(&machine, "stack");
+        let settings = EdgeSettings { flags: EdgeSettings::BALANCE, ..EdgeSettings::ZERO };
+        let config = EdgeConfig { settings, ..EdgeConfig::default() };
+        let edge = Edge::open(&place.0, &Capacities::default(), config).unwrap();
+        let hooks = || {
+            let folder = machine.bpffs.join(format!("windrose-attach-stack-{}", std::process::id()));
+            let links = std::fs::read_dir(folder.join("abi-1/links")).unwrap();
+            let mut ends: Vec<String> = links
+                .map(|link| {
+                    link.unwrap().file_name().to_string_lossy().rsplit('-').next().unwrap().to_owned()
+                })
+                .filter(|end| end.parse::<u32>().is_err())
+                .collect();
+            ends.sort();
+            ends
+        };
+        for _ in 0..2 {
+            assert_eq!(edge.attach("near", Mode::Generic).unwrap().not_balanced, None);
+            assert_eq!(hooks(), ["in", "out"]);
+        }
+        assert_eq!(edge.attach("near", Mode::Native).unwrap().not_balanced, None);
+        assert_eq!(hooks(), ["out"]);
+        assert_eq!(edge.keep_only(&[]).unwrap(), 1);
+        assert_eq!(hooks(), Vec::<String>::new());
+    });
 }
