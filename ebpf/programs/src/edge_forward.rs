@@ -49,7 +49,7 @@ pub(crate) static FORWARD_DEVICES: DevMapHash<256> = DevMapHash::new();
 static FORWARD_FILTER: Array<u64, { FILTER_WORDS as usize }> = Array::new();
 
 #[inline(always)]
-fn may_be_ours(packet: &Packet) -> bool {
+pub(crate) fn may_be_ours(packet: &Packet) -> bool {
     let Packet { source, destination, source_port, destination_port, protocol, .. } = packet;
     is_filtered(filter_bit(destination, *destination_port, *protocol, false))
         || is_filtered(filter_bit(source, *source_port, *protocol, true))

@@ -1,6 +1,6 @@
-//! A frame in place, as XDP has it.
+//! A frame in place, as XDP and traffic control have it.
 
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use core::mem::MaybeUninit;
 use windrose_engine::Bytes;
 
@@ -33,6 +33,13 @@ impl Frame {
     pub(crate) fn of(context: *mut xdp_md) -> Self {
         // SAFETY: the context of this run.
         unsafe { Self { start: (*context).data as usize, end: (*context).data_end as usize } }
+    }
+
+    /// The linear part of a socket buffer, which has the headers of nearly all packets.
+    #[inline(always)]
+    pub(crate) fn of_skb(skb: *mut __sk_buff) -> Self {
+        // SAFETY: the context of this run.
+        unsafe { Self { start: (*skb).data as usize, end: (*skb).data_end as usize } }
     }
 
     /// Where an object of so many bytes begins, if it ends before the buffer does. Offsets are cut

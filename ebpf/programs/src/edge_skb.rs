@@ -12,14 +12,14 @@ use core::ffi::c_void;
 use windrose_abi::codes::protocol;
 use windrose_abi::{Address, EdgeReason, ForwardHop, Forwarding};
 use windrose_engine::forward::{self, Shape};
-use windrose_engine::packet::Packet;
-use windrose_engine::{Kind, frame};
+use windrose_engine::{Kind, Packet, ParseError, frame, packet};
 
 use crate::edge::count;
 use crate::edge_forward::{
     FORWARD_HOPS, FORWARD_PLANNED, KernelForward, LEAVE, RETURN, SEND, forward_later, forward_note,
-    forward_plain, keep,
+    forward_plain, keep, may_be_ours,
 };
+use crate::edge_frame::Frame;
 use crate::skb::{SkbBytes, parse_at};
 
 /// To the next program on the interface (`TCX_NEXT`), or the stack.
@@ -44,16 +44,27 @@ pub fn edge_arrive(context: TcContext) -> i32 {
 /// without translation cannot be done here.
 #[inline(always)]
 fn balance(skb: *mut __sk_buff, wanted: u32) -> i32 {
-    let Ok(front) = frame::parse(&SkbBytes(skb)) else { return NEXT };
-    if front.ether_type != frame::IPV4 && front.ether_type != frame::IPV6 {
-        return NEXT;
-    }
-    let mut packet = Packet::EMPTY;
-    if !parse_at(skb, front.network, &mut packet) {
-        return NEXT;
-    }
+    let bytes = Frame::of_skb(skb);
+    let Ok(front) = frame::parse(&bytes) else { return NEXT };
+    let packet = match front.ether_type {
+        frame::IPV4 => packet::parse_version(&bytes, front.network, 4),
+        frame::IPV6 => packet::parse_version(&bytes, front.network, 6),
+        _ => return NEXT,
+    };
+    let packet = match packet {
+        Ok(packet) => packet,
+        Err(ParseError::Truncated) => {
+            let mut packet = Packet::EMPTY;
+            if !parse_at(skb, front.network, &mut packet) {
+                return NEXT;
+            }
+            packet
+        }
+        Err(_) => return NEXT,
+    };
     // One after the other, not one inside the other: their frames would not fit.
     let step = match Shape::of(&packet) {
+        Shape::Plain if !may_be_ours(&packet) => return NEXT,
         Shape::Plain => forward_plain(&packet),
         Shape::First => {
             let step = forward_plain(&packet);

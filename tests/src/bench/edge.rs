@@ -1,6 +1,7 @@
 //! `bench edge`: what a frame costs at the interface, and connections through the edge against nftables
 //! and haproxy.
 
+mod balanced;
 mod case;
 mod frames;
 mod interface;

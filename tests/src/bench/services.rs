@@ -38,6 +38,15 @@ pub(crate) fn documents(count: usize) -> impl Iterator<Item = String> {
     })
 }
 
+/// As Windrose reads them for the edge: at addresses from outside.
+pub(crate) fn exposed(count: usize) -> impl Iterator<Item = String> {
+    documents(count).map(|document| {
+        let (head, address) = document.split_once("clusterIP: ").unwrap_or((&document, ""));
+        let (address, rest) = address.split_once(',').unwrap_or((address, ""));
+        format!("{head}externalIPs: [{address}],{rest}")
+    })
+}
+
 /// As nftables reads them; for the hook see [`dnat::ruleset`].
 pub(crate) fn ruleset(hook: &str, count: usize) -> String {
     let services = (0..number(count)).map(|number| {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::bench::numbers::grouped;
 use crate::bench::report;
 
-/// How many services nftables has, one of which is called.
+/// How many services Windrose and nftables have, one of which is called.
 pub(super) const SERVICES: usize = 1_000;
 
 /// How many hosts are on the deny list.
@@ -20,6 +20,8 @@ pub(super) enum Case {
     NothingAgain,
     /// Likewise, with Windrose and a deny list at the interface to the client.
     Filter,
+    /// Windrose balances at the interface to the client.
+    Balanced,
     /// nftables balances by DNAT.
     Nftables,
     /// haproxy takes connections and makes others to endpoints.
@@ -32,6 +34,7 @@ impl report::Case for Case {
             Self::Nothing => "forwarding".to_owned(),
             Self::NothingAgain => "forwarding, again".to_owned(),
             Self::Filter => format!("forwarding, Windrose with {} hosts denied", grouped(HOSTS)),
+            Self::Balanced => format!("Windrose, {} services", grouped(SERVICES)),
             Self::Nftables => format!("nftables DNAT, {} services", grouped(SERVICES)),
             Self::Haproxy => "haproxy, one service".to_owned(),
         }

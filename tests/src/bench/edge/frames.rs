@@ -50,6 +50,15 @@ pub(super) fn syn(source: IpAddr, port: u16) -> Vec<u8> {
     frame
 }
 
+/// A TCP SYN of 64 bytes of a flow, with all the hops that there can be.
+pub(super) fn flow(source: Ipv4Addr, port: u16, to: Ipv4Addr, at: u16) -> Vec<u8> {
+    let mut frame = syn(source.into(), at);
+    frame[ETHERNET + 8] = u8::MAX;
+    frame[ETHERNET + 16..ETHERNET + 20].copy_from_slice(&to.octets());
+    frame[ETHERNET + 20..ETHERNET + 22].copy_from_slice(&port.to_be_bytes());
+    frame
+}
+
 /// With a tag.
 pub(super) fn in_a_vlan(frame: &[u8]) -> Vec<u8> {
     [&frame[..12], &[0x81, 0, 0, 42], &frame[12..]].concat()

@@ -31,13 +31,16 @@ struct Run<'a> {
     haproxy: Haproxy,
     policy: PathBuf,
     config: PathBuf,
+    exposed: PathBuf,
+    balancing: PathBuf,
     stage: Stage,
 }
 
 /// Measures every case in each round.
 pub(super) fn measure(options: &Options, report: &mut Report<Case>) -> Result<()> {
     let run = Run::new(options)?;
-    let steps = vec![Case::Nothing, Case::Filter, Case::Nftables, Case::NothingAgain, Case::Haproxy];
+    let steps =
+        vec![Case::Nothing, Case::Filter, Case::Balanced, Case::Nftables, Case::NothingAgain, Case::Haproxy];
     stage::in_turns(report, steps, |case, round, report| {
         run.take(case, round, report).with_context(|| case.title())
     })?;
@@ -73,7 +76,30 @@ impl<'a> Run<'a> {
             "edge.yaml",
             &format!("edge:\n  interfaces: [{{name: {OUTER}}}]\n  deny: [{{file: denied.txt}}]\n"),
         )?;
-        Ok(Self { options, launcher, plain, nftables, proxied, haproxy, policy, config, stage })
+        let exposed = stage.folder().join("exposed");
+        fs::create_dir_all(&exposed)?;
+        let documents: Vec<String> = services::exposed(SERVICES).collect();
+        stage.write("exposed/services.yaml", &documents.join("---\n"))?;
+        let balancing = stage.write(
+            "balancing.yaml",
+            &format!(
+                "edge:\n  interfaces: [{{name: {OUTER}}}]\n  balance: {{enabled: true, health_check: {{enabled: \
+                 false}}}}\ncapacities: {{edge_endpoints: 4096}}\n"
+            ),
+        )?;
+        Ok(Self {
+            options,
+            launcher,
+            plain,
+            nftables,
+            proxied,
+            haproxy,
+            policy,
+            config,
+            exposed,
+            balancing,
+            stage,
+        })
     }
 
     fn take(&self, case: Case, round: usize, report: &mut Report<Case>) -> Result<()> {
@@ -88,6 +114,12 @@ impl<'a> Run<'a> {
                 others.agent = Some(started.process());
                 agent = Some(started);
                 (&self.plain, direct)
+            }
+            Case::Balanced => {
+                let started = self.launcher.start(&self.exposed, Some(&self.balancing))?;
+                others.agent = Some(started.process());
+                agent = Some(started);
+                (&self.plain, service)
             }
             Case::Nftables => (&self.nftables, service),
             Case::Haproxy => {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use windrose_datapath::abi::{Address, EdgeLimit, EdgeSettings, LimitClass};
 use windrose_datapath::{Capacities, Edge, EdgeConfig, Machine, Pins};
 
-use super::frames;
+use super::{balanced, frames};
 use crate::bench::numbers::{Spread, float, grouped};
 use crate::netns::Namespace;
 
@@ -21,6 +21,9 @@ pub(super) const ROUNDS: usize = 3;
 /// Runs of one frame in a test run, and test runs of which the median counts.
 const REPEAT: u32 = 200_000;
 const TEST_RUNS: usize = 3;
+
+/// Test runs of a frame that is sent on, which is not often: its hops are used up.
+const BALANCED_RUNS: u16 = 51;
 
 /// Single runs.
 const SINGLE_RUNS: u32 = 20_000;
@@ -46,6 +49,8 @@ pub(super) enum Tables {
     Limit,
     /// SYN cookies for everybody.
     Cookies,
+    /// So many services with so many endpoints each, and so many flows.
+    Services(u32, u32, u32),
 }
 
 /// What comes.
@@ -58,6 +63,12 @@ pub(super) enum Frame {
     DeniedHost,
     DeniedHostV6,
     DeniedPrefix,
+    /// Of a flow that is known, to an endpoint with the service's address.
+    Known,
+    /// Likewise, the address being translated.
+    Translated,
+    /// Of a flow that is not known.
+    New,
 }
 
 /// One measurement of one frame.
@@ -83,7 +94,7 @@ pub(super) struct Row {
 }
 
 /// Everything that is measured.
-const PLAN: [(Tables, &[Frame]); 11] = [
+const PLAN: [(Tables, &[Frame]); 13] = [
     (Tables::Empty, &[Frame::V4, Frame::V6, Frame::Vlan, Frame::NoFlags]),
     (Tables::Hosts(10), HOSTS),
     (Tables::Hosts(100_000), HOSTS),
@@ -95,7 +106,11 @@ const PLAN: [(Tables, &[Frame]); 11] = [
     (Tables::Mixed(1_000_000, 100_000), &[Frame::DeniedHost, Frame::DeniedPrefix, Frame::V4]),
     (Tables::Limit, &[Frame::V4]),
     (Tables::Cookies, &[Frame::V4]),
+    (Tables::Services(10, 10, 1_000), BALANCED),
+    (Tables::Services(1_000, 1_000, 1_000_000), BALANCED),
 ];
+
+const BALANCED: &[Frame] = &[Frame::Known, Frame::Translated, Frame::New, Frame::V4];
 
 const HOSTS: &[Frame] = &[Frame::DeniedHost, Frame::DeniedHostV6, Frame::V4];
 const PREFIXES: &[Frame] = &[Frame::DeniedPrefix, Frame::V4];
@@ -118,6 +133,10 @@ pub(super) fn measure(rounds: usize) -> Result<Vec<Sample>> {
             let namespace = Namespace::new()?;
             // For cookies: by the kernel's choice they are made only when a listener's queue is full.
             namespace.set("ipv4/tcp_syncookies", "2")?;
+            if let Tables::Services(..) = tables {
+                namespace.ip(balanced::WAY_OUT)?;
+                namespace.set("ipv4/conf/all/forwarding", "1")?;
+            }
             let measured = namespace.within(|| {
                 let subject = Subject::new(tables)?;
                 frames.iter().map(|frame| subject.samples(tables, *frame)).collect::<Result<Vec<_>>>()
@@ -158,12 +177,18 @@ impl Tables {
             }
             Self::Limit => "one limit by source".to_owned(),
             Self::Cookies => "SYN cookies for all".to_owned(),
+            Self::Services(services, endpoints, flows) => format!(
+                "{} services of {} endpoints, {} flows",
+                grouped(services),
+                grouped(endpoints),
+                grouped(flows)
+            ),
         }
     }
 
     fn entries(self) -> (u32, u32) {
         match self {
-            Self::Empty | Self::Limit | Self::Cookies => (0, 0),
+            Self::Empty | Self::Limit | Self::Cookies | Self::Services(..) => (0, 0),
             Self::Hosts(hosts) => (hosts, 0),
             Self::Prefixes(prefixes) => (0, prefixes),
             Self::Mixed(hosts, prefixes) => (hosts, prefixes),
@@ -188,6 +213,7 @@ impl Tables {
                 // One SYN uses up what there is.
                 (settings.cookies.cost_ns, settings.cookies.burst_ns) = (FOR_EVER_NS, FOR_EVER_NS);
             }
+            Self::Services(..) => settings.flags |= EdgeSettings::BALANCE,
             Self::Empty | Self::Hosts(_) | Self::Prefixes(_) | Self::Mixed(..) => {}
         }
         settings
@@ -205,11 +231,22 @@ impl Frame {
             Self::DeniedHost => "IPv4, denied host",
             Self::DeniedHostV6 => "IPv6, denied host",
             Self::DeniedPrefix => "IPv4, denied prefix",
+            Self::Known => "known flow",
+            Self::Translated => "known flow, translated",
+            Self::New => "new flow",
         }
     }
 
     /// From the n-th source of its kind.
     fn bytes(self, tables: Tables, n: u32, port: u16) -> Vec<u8> {
+        if let Tables::Services(services, _, flows) = tables {
+            match self {
+                Self::Known => return balanced::served(n % flows, services),
+                Self::New => return balanced::served(flows + n, services),
+                Self::Translated => return balanced::paired(),
+                _ => {}
+            }
+        }
         let (hosts, prefixes) = tables.entries();
         let any_v4 = Ipv4Addr::from(u32::from(frames::STRANGER) & !0xffff | n & 0xffff);
         let source: IpAddr = match self {
@@ -218,6 +255,7 @@ impl Frame {
             Self::DeniedHost => frames::host(n % hosts.max(1)).into(),
             Self::DeniedHostV6 => frames::host_v6(n % hosts.max(1)).into(),
             Self::DeniedPrefix => frames::inside(n % prefixes.max(1)).into(),
+            Self::Known | Self::Translated | Self::New => any_v4.into(),
         };
         let syn = frames::syn(source, port);
         match self {
@@ -230,8 +268,13 @@ impl Frame {
     /// Whether sources far apart are worth a look of their own.
     const fn has_sources(self) -> bool {
         match self {
-            Self::V4 | Self::DeniedHost | Self::DeniedHostV6 | Self::DeniedPrefix => true,
-            Self::V6 | Self::Vlan | Self::NoFlags => false,
+            Self::V4
+            | Self::DeniedHost
+            | Self::DeniedHostV6
+            | Self::DeniedPrefix
+            | Self::Known
+            | Self::New => true,
+            Self::V6 | Self::Vlan | Self::NoFlags | Self::Translated => false,
         }
     }
 }
@@ -247,7 +290,16 @@ impl Subject {
         let config = EdgeConfig { settings: tables.settings(), allowed: Vec::new() };
         let mut capacities = Capacities::default();
         capacities.set("DENY_PREFIXES", 1 << 20).map_err(anyhow::Error::msg)?;
+        if let Tables::Services(services, endpoints, flows) = tables {
+            balanced::make_room(&mut capacities, services, endpoints, flows)?;
+        }
         let edge = Edge::open(&pins, &capacities, config)?;
+        if let Tables::Services(services, endpoints, flows) = tables {
+            balanced::put(&edge, services, endpoints)?;
+            for n in 0..flows {
+                edge.test_frame(&Frame::Known.bytes(tables, n, PORT), 1)?;
+            }
+        }
         let (hosts, prefixes) = tables.entries();
         edge.sync(frames::entries(hosts, prefixes), &[])?;
         Ok(Self { edge, pins, port, _listener: listener })
@@ -264,12 +316,15 @@ impl Subject {
             Frame::V4 => tables != Tables::Cookies,
             Frame::V6 | Frame::Vlan => true,
             Frame::NoFlags | Frame::DeniedHost | Frame::DeniedHostV6 | Frame::DeniedPrefix => false,
+            Frame::Known | Frame::Translated | Frame::New => false,
         };
         ensure!(passes == must_pass, "{}: passes: {passes}", frame.title());
         let sample = |is_cold, (ns, floor_ns)| Sample { tables, frame, is_cold, passes, ns, floor_ns };
         let mut samples = Vec::new();
         // The kernel gives the frame to the next run as the last one left it: a cookie only once.
-        if tables != Tables::Cookies {
+        if let Tables::Services(..) = tables {
+            samples.push(sample(false, self.hot_balanced(frame, &bytes, &floor)?));
+        } else if tables != Tables::Cookies {
             samples.push(sample(false, (self.hot(&bytes)?, self.hot(&floor)?)));
         }
         if frame.has_sources() {
@@ -284,6 +339,21 @@ impl Subject {
             .collect::<Result<Vec<u32>>>()?;
         means.sort_unstable();
         Ok(f64::from(means[TEST_RUNS / 2]))
+    }
+
+    /// As [`Self::hot`], with as many runs as the frame has hops.
+    fn hot_balanced(&self, frame: Frame, bytes: &[u8], floor: &[u8]) -> Result<(f64, f64)> {
+        let (mut cost, mut base) = (Vec::new(), Vec::new());
+        for n in 0..BALANCED_RUNS {
+            let run = if frame == Frame::New { &balanced::chained(n) } else { bytes };
+            cost.push(self.edge.test_frame(run, balanced::HOPS)?.1);
+            base.push(self.edge.test_frame(floor, balanced::HOPS)?.1);
+        }
+        let median = |mut times: Vec<u32>| {
+            times.sort_unstable();
+            f64::from(times[times.len() / 2])
+        };
+        Ok((median(cost), median(base)))
     }
 
     /// Means of single runs of frames and, between them, of the floor.
