@@ -20,10 +20,6 @@ const QUIET: Duration = Duration::from_millis(100);
 /// However busy the files are, they are read after so long.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// Why balancing needs the driver's hook.
-const NOT_GENERIC: &str = "XDP's generic hook hides frames from the program that would balance them; \
-                           `mode: native` is needed";
-
 /// Signals that wait; more of them would ask for the same again.
 const SIGNALS: usize = 16;
 
@@ -126,8 +122,7 @@ impl Work {
             let view = match self.guard.edge.attach(&choice.name, choice.mode) {
                 Ok(attached) => {
                     indices.push(attached.index);
-                    let generic = (!attached.is_native).then(|| NOT_GENERIC.to_owned());
-                    names.push((choice.name.clone(), attached.not_balanced.or(generic)));
+                    names.push((choice.name.clone(), attached.not_balanced));
                     let mode = if attached.is_native { "native" } else { "generic" };
                     InterfaceView {
                         interface: choice.name.clone(),
