@@ -158,7 +158,7 @@ pub fn edge(context: XdpContext) -> u32 {
 
 /// The same in the kernel's generic hook. There frames have been merged and their checksums may be
 /// half done, and nobody says which: they are translated later, see `edge_skb`.
-#[xdp(frags)]
+#[xdp]
 pub fn edge_generic(context: XdpContext) -> u32 {
     judge::<false>(context.ctx)
 }

@@ -23,6 +23,7 @@ mod router;
 
 tests![
     a_flow_is_translated_there_and_back,
+    what_the_stack_carries_is_balanced_alike,
     policy_of_the_endpoint_decides_about_the_client,
     flows_are_spread_by_weight,
     a_route_gives_its_backends_their_shares,
@@ -83,6 +84,23 @@ fn a_flow_is_translated_there_and_back() -> Result<()> {
         let warnings = edge(&agent)?["balance"]["warnings"].to_string();
         Ok(warnings.contains(&format!("net.ipv4.conf.{interface}.forwarding is 0")))
     })
+}
+
+fn what_the_stack_carries_is_balanced_alike() -> Result<()> {
+    let Router { host: _host, front, agent, .. } = Router::generic("stack", 2, exposed)?;
+    for to in both(&front) {
+        for bytes in [32, 65_000, 300_000] {
+            front.web.tcp(to).bytes(bytes).passes().with_context(|| tell(&agent))?;
+        }
+        for bytes in [32, 1_400, 4_000] {
+            front.web.udp(to).bytes(bytes).passes().with_context(|| tell(&agent))?;
+        }
+    }
+    ensure!(edge(&agent)?["balance"]["warnings"] == json!([]), "{}", edge(&agent)?);
+    let metrics = agent.metrics()?;
+    let route = [("kind", "TCPRoute"), ("namespace", "shop"), ("name", "front")];
+    ensure!(metrics.sum("windrose_edge_forwarded_flows_total", &route) > 11.5, "{}", tell(&agent));
+    Ok(())
 }
 
 fn policy_of_the_endpoint_decides_about_the_client() -> Result<()> {

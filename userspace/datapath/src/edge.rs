@@ -106,6 +106,11 @@ pub(crate) fn without_balancing(loader: &mut EbpfLoader<'_>) {
     }
 }
 
+/// Removes what an agent has left that balanced.
+fn forget_balancing(pins: &Pins) -> Result<(), DatapathError> {
+    PINNED_FORWARD.iter().try_for_each(|name| pins.remove_map(name))
+}
+
 /// What the edge is to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EdgeConfig {
@@ -167,10 +172,7 @@ impl Edge {
             }
         } else {
             without_balancing(&mut loader);
-            // Of an agent that balanced.
-            for name in PINNED_FORWARD {
-                pins.remove_map(name)?;
-            }
+            forget_balancing(pins)?;
         }
         loader.map_max_entries("EVENTS", 4096);
         let mut ebpf = loader.load(OBJECT).map_err(|source| DatapathError::Load { source })?;

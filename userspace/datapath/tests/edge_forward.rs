@@ -657,6 +657,34 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     });
 }
 
+#[test]
+fn what_finds_no_room_halfway_is_found_again() {
+    let Ok(machine) = Machine::inspect() else { return };
+    let pins = Pins::below(&machine.bpffs, &format!("windrose-forward-halfway-{}", std::process::id()));
+    in_a_namespace("halfway", |_| {
+        let mut capacities = Capacities::default();
+        capacities.set("frontends", 4).unwrap();
+        let settings = EdgeSettings { flags: EdgeSettings::BALANCE, ..EdgeSettings::ZERO };
+        let edge = Edge::open(&pins, &capacities, EdgeConfig { settings, allowed: Vec::new() }).unwrap();
+        let side = &SIDES[0];
+        let of = |ports: std::ops::RangeInclusive<u16>| -> Vec<Frontend> {
+            ports.map(|port| frontend(side.frontend, port, TCP, &[endpoint(side.endpoint, 8443)])).collect()
+        };
+        let ask = |edge: &Edge, port| {
+            outcome(edge, &packet(TCP, (side.client, 40_000), (side.frontend, port)).flags(SYN).frame()).0
+        };
+        edge.balance(&of(1..=1)).unwrap();
+        assert!(edge.balance(&of(1..=9)).is_err());
+        assert_ne!(ask(&edge, 1), EdgeReason::Passed, "what was there goes on");
+        assert_eq!(edge.balance(&of(1..=2)).unwrap().frontends, 2);
+        for port in 1..=2 {
+            assert_ne!(ask(&edge, port), EdgeReason::Passed, "{port}");
+        }
+        assert_eq!(ask(&edge, 3), EdgeReason::Passed);
+        pins.remove().unwrap();
+    });
+}
+
 /// The frontends of [`SIDES`] for TCP and UDP, with one endpoint each.
 fn both(edge: &Edge) {
     let frontends: Vec<Frontend> = SIDES

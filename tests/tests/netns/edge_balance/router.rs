@@ -32,6 +32,15 @@ impl Router {
     /// The servers are `app: cart`, listen at [`TARGET`], and are the host's neighbours. Frames are
     /// balanced by the driver's hook, which has no packets with half a checksum, as a wire has none.
     pub(super) fn new(name: &str, servers: usize, policy: impl FnOnce(&Front) -> String) -> Result<Self> {
+        Self::with("native", name, servers, policy)
+    }
+
+    /// Likewise, balanced in the network stack.
+    pub(super) fn generic(name: &str, servers: usize, policy: impl FnOnce(&Front) -> String) -> Result<Self> {
+        Self::with("generic", name, servers, policy)
+    }
+
+    fn with(mode: &str, name: &str, servers: usize, policy: impl FnOnce(&Front) -> String) -> Result<Self> {
         let front = Front::new(servers)?;
         let host = front.world.prober().start()?;
         for parameter in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
@@ -40,8 +49,10 @@ impl Router {
         let mut interfaces = Vec::new();
         for actor in front.carts.iter().chain([&front.web]) {
             set_apart(&host, actor)?;
-            become_a_wire(actor)?;
-            interfaces.push(format!("{{name: {}, mode: native}}", interface(actor)));
+            if mode == "native" {
+                become_a_wire(actor)?;
+            }
+            interfaces.push(format!("{{name: {}, mode: {mode}}}", interface(actor)));
         }
         let files = Files::new(&format!("balance-{name}"))?;
         let text = format!("edge:\n  interfaces: [{}]\n{BALANCE}", interfaces.join(", "));
@@ -50,7 +61,7 @@ impl Router {
         let arguments = ["--config", &config.to_string_lossy()];
         let agent = Agent::start_with(&front.world, &policy(&front), &arguments)?;
         for interface in edge(&agent)?["interfaces"].as_array().context("no interfaces")? {
-            ensure!(interface["mode"] == "native", "{interface}");
+            ensure!(interface["mode"] == mode, "{interface}");
         }
         Ok(Self { files, host, front, agent })
     }

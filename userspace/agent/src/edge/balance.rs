@@ -110,7 +110,12 @@ impl Guard {
         let mut state = balancer.state();
         let has_changed = look_at_node(&mut state, &self.choices);
         if has_changed || state.fault.is_some() {
+            let (fault, failures) = (state.fault.clone(), state.failures);
             put_in_force(balancer, &mut state, &self.edge, &self.choices.balance);
+            if state.fault == fault {
+                // Tried again, and nothing is new.
+                state.failures = failures;
+            }
         }
         let warnings = warnings(&state.wanted, attached);
         for warning in &warnings {
@@ -164,12 +169,11 @@ fn put_in_force(balancer: &Balancer, state: &mut State, edge: &Edge, choices: &B
     let Some(model) = &state.model else { return };
     let wanted = {
         let mut healths = balancer.healths();
+        let wanted = frontends::wanted(&model.exposures, &state.node, |target| healths.is_down(target));
         if choices.check.is_enabled {
-            // Before, so that those that are new are there, and those that are gone are not.
-            let all = frontends::wanted(&model.exposures, &state.node, |_| false);
-            healths.keep(&frontends::targets(&all));
+            healths.keep(&frontends::targets(&wanted));
         }
-        frontends::wanted(&model.exposures, &state.node, |target| healths.is_down(target))
+        wanted
     };
     let frontends =
         |all: &[Wanted]| -> Vec<Frontend> { all.iter().map(|one| one.frontend.clone()).collect() };

@@ -219,88 +219,19 @@ impl Edge {
     pub fn balance(&self, wanted: &[Frontend]) -> Result<Balanced, DatapathError> {
         let Some(maps) = &self.forward else { return Ok(Balanced::default()) };
         let mut held = self.forwarder();
-        let returns = returns(wanted)?;
-        // In this order no packet finds a row that names one that is not there yet.
-        let endpoints = held.put_endpoints(maps, wanted)?;
-        let mut outcome = Balanced { endpoints: endpoints.len(), ..Balanced::default() };
-        let (mut numbers, mut freed) = (BTreeMap::new(), Vec::new());
-        let mut ranges = BTreeSet::new();
-        let mut changed = Vec::new();
-        for frontend in wanted {
-            let key = frontend.key();
-            let (row, is_changed) = held.put_table(maps, frontend, &endpoints, &mut freed)?;
-            ranges.extend(frontend.sources.iter().flatten().map(|prefix| Prefixed {
-                length: 32 + prefix.length,
-                key: RangeKey { frontend: row.frontend, source: prefix.address },
-            }));
-            numbers.insert(key, row.frontend);
-            if is_changed {
-                changed.push((key, row));
-            }
+        let outcome = held.balance(maps, wanted);
+        if outcome.is_err() {
+            // Some of it may be written: what the maps hold is read anew. Serials are not used twice.
+            let serial = held.serial;
+            let capacity = Capacity {
+                frontends: held.numbers.capacity(),
+                endpoints: held.indices.capacity(),
+                rows: held.rows.capacity(),
+            };
+            *held = maps.read(capacity)?;
+            held.serial = held.serial.max(serial);
         }
-        for range in ranges.difference(&held.ranges) {
-            maps.ranges.put(range, &1)?;
-        }
-        let asked = |keys: &mut dyn Iterator<Item = &ServiceKey>, answers| -> Vec<(u32, u64)> {
-            keys.map(|key| filter_bit(&key.address, key.port, key.protocol, answers)).collect()
-        };
-        let mut bits = asked(&mut numbers.keys(), false);
-        bits.extend(asked(&mut returns.keys(), true));
-        let mut both = bits.clone();
-        both.extend(asked(&mut held.frontends.keys(), false));
-        both.extend(asked(&mut held.returns.keys(), true));
-        put_filter(maps, &both)?;
-        let returns = returns.into_iter().map(|(key, names)| {
-            let mut row = ReturnRow::ZERO;
-            for (slot, name) in row.frontends.iter_mut().zip(&names) {
-                *slot = numbers.get(name).copied().unwrap_or(0);
-                row.count += 1;
-            }
-            (key, row)
-        });
-        let returns: BTreeMap<ServiceKey, ReturnRow> = returns.collect();
-        for (key, row) in &returns {
-            if held.returns.get(key) != Some(row) {
-                maps.returns.put(key, row)?;
-            }
-        }
-        let addresses: BTreeSet<ServiceKey> =
-            numbers.keys().map(|key| ServiceKey { port: 0, ..*key }).collect();
-        for key in addresses.difference(&held.addresses) {
-            maps.frontends.put(key, &FrontendRow::ZERO)?;
-        }
-        for (key, row) in &changed {
-            maps.frontends.put(key, row)?;
-        }
-        outcome.changed = changed.len();
-        outcome.frontends = numbers.len();
-        let gone: Vec<ServiceKey> =
-            held.frontends.keys().filter(|key| !numbers.contains_key(key)).copied().collect();
-        for key in gone.iter().chain(held.addresses.difference(&addresses)) {
-            maps.frontends.delete(key)?;
-        }
-        outcome.removed = gone.len();
-        put_filter(maps, &bits)?;
-        // What nobody can find any more is used again only when nobody looks at it any more.
-        sys::wait_for_programs().map_err(DatapathError::call("waiting for running programs"))?;
-        for key in gone {
-            if let Some(Held { row, table }) = held.frontends.remove(&key) {
-                held.numbers.free(row.frontend & (MAX_FRONTENDS - 1), 1);
-                freed.push((row.first_row, rows(table.len())));
-            }
-        }
-        for (first, count) in freed {
-            held.rows.free(first, count);
-        }
-        for range in held.ranges.difference(&ranges) {
-            maps.ranges.delete(range)?;
-        }
-        for key in held.returns.keys().filter(|key| !returns.contains_key(key)) {
-            maps.returns.delete(key)?;
-        }
-        (held.ranges, held.returns, held.addresses) = (ranges, returns, addresses);
-        held.drop_endpoints(maps, &endpoints)?;
-        Ok(outcome)
+        outcome
     }
 
     /// Frames are sent on to these interfaces, and to the one that they came from; what is for others
@@ -351,6 +282,92 @@ impl Edge {
 }
 
 impl Forwarder {
+    /// See [`Edge::balance`]. After an error it does not say what the maps hold.
+    fn balance(&mut self, maps: &ForwardMaps, wanted: &[Frontend]) -> Result<Balanced, DatapathError> {
+        let returns = returns(wanted)?;
+        // In this order no packet finds a row that names one that is not there yet.
+        let endpoints = self.put_endpoints(maps, wanted)?;
+        let mut outcome = Balanced { endpoints: endpoints.len(), ..Balanced::default() };
+        let (mut numbers, mut freed) = (BTreeMap::new(), Vec::new());
+        let mut ranges = BTreeSet::new();
+        let mut changed = Vec::new();
+        for frontend in wanted {
+            let key = frontend.key();
+            let (row, is_changed) = self.put_table(maps, frontend, &endpoints, &mut freed)?;
+            ranges.extend(frontend.sources.iter().flatten().map(|prefix| Prefixed {
+                length: 32 + prefix.length,
+                key: RangeKey { frontend: row.frontend, source: prefix.address },
+            }));
+            numbers.insert(key, row.frontend);
+            if is_changed {
+                changed.push((key, row));
+            }
+        }
+        for range in ranges.difference(&self.ranges) {
+            maps.ranges.put(range, &1)?;
+        }
+        let asked = |keys: &mut dyn Iterator<Item = &ServiceKey>, answers| -> Vec<(u32, u64)> {
+            keys.map(|key| filter_bit(&key.address, key.port, key.protocol, answers)).collect()
+        };
+        let mut bits = asked(&mut numbers.keys(), false);
+        bits.extend(asked(&mut returns.keys(), true));
+        let mut both = bits.clone();
+        both.extend(asked(&mut self.frontends.keys(), false));
+        both.extend(asked(&mut self.returns.keys(), true));
+        put_filter(maps, &both)?;
+        let returns = returns.into_iter().map(|(key, names)| {
+            let mut row = ReturnRow::ZERO;
+            for (slot, name) in row.frontends.iter_mut().zip(&names) {
+                *slot = numbers.get(name).copied().unwrap_or(0);
+                row.count += 1;
+            }
+            (key, row)
+        });
+        let returns: BTreeMap<ServiceKey, ReturnRow> = returns.collect();
+        for (key, row) in &returns {
+            if self.returns.get(key) != Some(row) {
+                maps.returns.put(key, row)?;
+            }
+        }
+        let addresses: BTreeSet<ServiceKey> =
+            numbers.keys().map(|key| ServiceKey { port: 0, ..*key }).collect();
+        for key in addresses.difference(&self.addresses) {
+            maps.frontends.put(key, &FrontendRow::ZERO)?;
+        }
+        for (key, row) in &changed {
+            maps.frontends.put(key, row)?;
+        }
+        outcome.changed = changed.len();
+        outcome.frontends = numbers.len();
+        let gone: Vec<ServiceKey> =
+            self.frontends.keys().filter(|key| !numbers.contains_key(key)).copied().collect();
+        for key in gone.iter().chain(self.addresses.difference(&addresses)) {
+            maps.frontends.delete(key)?;
+        }
+        outcome.removed = gone.len();
+        put_filter(maps, &bits)?;
+        // What nobody can find any more is used again only when nobody looks at it any more.
+        sys::wait_for_programs().map_err(DatapathError::call("waiting for running programs"))?;
+        for key in gone {
+            if let Some(Held { row, table }) = self.frontends.remove(&key) {
+                self.numbers.free(row.frontend & (MAX_FRONTENDS - 1), 1);
+                freed.push((row.first_row, rows(table.len())));
+            }
+        }
+        for (first, count) in freed {
+            self.rows.free(first, count);
+        }
+        for range in self.ranges.difference(&ranges) {
+            maps.ranges.delete(range)?;
+        }
+        for key in self.returns.keys().filter(|key| !returns.contains_key(key)) {
+            maps.returns.delete(key)?;
+        }
+        (self.ranges, self.returns, self.addresses) = (ranges, returns, addresses);
+        self.drop_endpoints(maps, &endpoints)?;
+        Ok(outcome)
+    }
+
     /// Writes the rows of endpoints that are new or have changed; answers every index.
     fn put_endpoints(
         &mut self,
