@@ -14,6 +14,9 @@ use crate::packet::{Bytes, Kind, Packet, TCP_ACK, TCP_SYN};
 /// A flow of UDP that was silent for so long begins anew, if its endpoint takes nothing new.
 const IDLE_NS: u64 = 60_000_000_000;
 
+#[expect(clippy::cast_possible_truncation, reason = "it is 32")]
+const ROW: u32 = ENDPOINTS_PER_ROW as u32;
+
 /// What balancing asks of its tables, whoever holds them.
 pub trait ForwardTables: Sized {
     /// A frontend; with port 0 whether the address is one's.
@@ -163,8 +166,7 @@ fn choose<T: ForwardTables>(row: &FrontendRow, key: &ForwardKey, flow: &Flow, ta
         return Plan::Refuse(EdgeReason::NoEndpoint);
     }
     let entry = index(hash(row, flow), row.size);
-    let at = row.first_row + entry / ENDPOINTS_PER_ROW as u32;
-    let Some(index) = tables.entry(at, entry % ENDPOINTS_PER_ROW as u32) else {
+    let Some(index) = tables.entry(row.first_row + entry / ROW, entry % ROW) else {
         return Plan::Refuse(EdgeReason::NoEndpoint);
     };
     let Some(endpoint) = tables.endpoint(index) else { return Plan::Refuse(EdgeReason::NoEndpoint) };
@@ -330,6 +332,7 @@ const fn key(address: Address, port: u16, protocol: u8) -> ServiceKey {
 /// What a change of some words of a packet adds to its checksum (RFC 1624). Words are as they stand
 /// in memory; the sum does not mind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
 pub struct Delta(u32);
 
 impl Delta {
@@ -344,6 +347,7 @@ impl Delta {
 
     /// Two words at once.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves, one by one")]
     pub const fn words(self, old: u32, new: u32) -> Self {
         self.word(old as u16, new as u16).word((old >> 16) as u16, (new >> 16) as u16)
     }
@@ -368,6 +372,7 @@ impl Delta {
 
     /// The checksum after the changes.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the carry is added, twice")]
     pub const fn applied(self, checksum: u16) -> u16 {
         let sum = !checksum as u32 + self.0;
         let once = (sum & 0xffff) + (sum >> 16);

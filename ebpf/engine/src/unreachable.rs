@@ -14,6 +14,11 @@ pub const V4_WORDS: usize = 10 + ICMP + V4_QUOTE;
 pub const V6_WORDS: usize = 20 + ICMP + V6_QUOTE;
 
 const ICMP: usize = 4;
+
+#[expect(clippy::cast_possible_truncation, reason = "it is 56")]
+const V4_BYTES: u8 = 2 * V4_WORDS as u8;
+#[expect(clippy::cast_possible_truncation, reason = "it is 56")]
+const V6_MESSAGE_BYTES: u8 = 2 * (ICMP + V6_QUOTE) as u8;
 const HOPS: u8 = 64;
 const ICMP_V4: u8 = 1;
 const ICMP_V6: u8 = 58;
@@ -31,19 +36,16 @@ pub enum Because {
 #[inline(always)]
 pub fn write_v4(answer: &mut [u16; V6_WORDS], quote: &[u16; V6_QUOTE], because: Because) {
     answer[0] = word(0x45, 0);
-    answer[1] = word(0, 2 * V4_WORDS as u8);
+    answer[1] = word(0, V4_BYTES);
     answer[2] = 0;
     answer[3] = word(0x40, 0); // Not to be fragmented.
     answer[4] = word(HOPS, ICMP_V4);
     answer[5] = 0;
-    let mut sum = 0;
-    for n in 0..2 {
-        answer[6 + n] = quote[8 + n];
-        answer[8 + n] = quote[6 + n];
-    }
-    for n in 0..10 {
-        sum += u32::from(answer[n]);
-    }
+    answer[6] = quote[8];
+    answer[7] = quote[9];
+    answer[8] = quote[6];
+    answer[9] = quote[7];
+    let sum = answer.iter().take(10).map(|word| u32::from(*word)).sum();
     answer[5] = checksum(sum);
     let (kind, mtu) = match because {
         Because::NoPort => (word(3, 3), 0),
@@ -56,10 +58,9 @@ pub fn write_v4(answer: &mut [u16; V6_WORDS], quote: &[u16; V6_QUOTE], because: 
 /// Answers the IPv6 packet that begins with `quote`, in its destination's name.
 #[inline(always)]
 pub fn write_v6(answer: &mut [u16; V6_WORDS], quote: &[u16; V6_QUOTE], because: Because) {
-    const LENGTH: u8 = 2 * (ICMP + V6_QUOTE) as u8;
     answer[0] = word(0x60, 0);
     answer[1] = 0;
-    answer[2] = word(0, LENGTH);
+    answer[2] = word(0, V6_MESSAGE_BYTES);
     answer[3] = word(ICMP_V6, HOPS);
     let mut addresses = 0;
     for n in 0..8 {
@@ -72,7 +73,8 @@ pub fn write_v6(answer: &mut [u16; V6_WORDS], quote: &[u16; V6_QUOTE], because: 
         Because::TooBig(mtu) => (word(2, 0), mtu),
     };
     let sum = message::<V6_QUOTE>(answer, 20, quote, kind, mtu);
-    answer[21] = checksum(sum + addresses + u32::from(word(0, LENGTH)) + u32::from(word(0, ICMP_V6)));
+    answer[21] =
+        checksum(sum + addresses + u32::from(word(0, V6_MESSAGE_BYTES)) + u32::from(word(0, ICMP_V6)));
 }
 
 /// Writes the ICMP message from a word on, its checksum zero; answers its sum.

@@ -7,7 +7,6 @@ use aya_ebpf::helpers::generated::{
 use core::ffi::c_void;
 use windrose_engine::unreachable::{self, Because, V4_QUOTE, V6_QUOTE};
 
-
 /// Shorter frames are not sent on a wire (IEEE 802.3, without the check sequence).
 const SHORTEST: u32 = 60;
 
@@ -48,19 +47,12 @@ pub(crate) struct Room {
 
 /// Answers a packet with an ICMP error; drops it where that cannot be done.
 #[inline(never)]
-pub(crate) fn unreachable(
-    context: *mut xdp_md,
-    network: u32,
-    is_v4: bool,
-    mtu: u32,
-    room: &mut Room,
-) -> u32 {
+pub(crate) fn unreachable(context: *mut xdp_md, network: u32, is_v4: bool, mtu: u32, room: &mut Room) -> u32 {
     let Room { quote, answer } = room;
     let bytes = if is_v4 { 2 * V4_QUOTE } else { 2 * V6_QUOTE };
     // SAFETY: `quote` has room for them.
-    let read = unsafe {
-        bpf_xdp_load_bytes(context, network, quote.as_mut_ptr().cast::<c_void>(), bytes as u32)
-    };
+    let read =
+        unsafe { bpf_xdp_load_bytes(context, network, quote.as_mut_ptr().cast::<c_void>(), bytes as u32) };
     // With options the quotation would end before the ports.
     if read != 0 || is_v4 && quote[0].to_ne_bytes()[0] != 0x45 {
         return xdp_action::XDP_DROP;

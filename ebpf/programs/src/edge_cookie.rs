@@ -5,10 +5,10 @@
 //! listener whose queue has room, unless `net.ipv4.tcp_syncookies` is 2: then the SYN goes on.
 
 use aya_ebpf::bindings::{bpf_sock_tuple, xdp_action, xdp_md};
+use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{
     bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie, bpf_xdp_load_bytes,
 };
-use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
 use core::ffi::c_void;
 use windrose_abi::codes::protocol;

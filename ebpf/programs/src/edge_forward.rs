@@ -14,10 +14,10 @@ use windrose_abi::{
 use windrose_engine::forward::{self, Delta, ForwardTables, Plan, Shape};
 use windrose_engine::{Kind, Packet};
 
+use crate::edge_answer;
 use crate::edge_frame::Frame;
 use crate::edge_hop::{self, Way};
 use crate::edge_ipip::encapsulate;
-use crate::edge_answer;
 
 #[btf_map]
 static FRONTENDS: HashMap<ServiceKey, FrontendRow, 16384, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
@@ -217,7 +217,9 @@ pub(crate) fn forward(context: *mut xdp_md, network: u32, packet: &Packet) -> u3
     if done == ANSWERED_BIG || done == ANSWERED_NOBODY {
         return outcome(done, forward_refuse(context, network, packet));
     }
-    if packet.kind == Kind::IcmpError && done >> 8 != xdp_action::XDP_DROP && forward_error(context, packet) != 1
+    if packet.kind == Kind::IcmpError
+        && done >> 8 != xdp_action::XDP_DROP
+        && forward_error(context, packet) != 1
     {
         return refused(EdgeReason::NoRoute);
     }

@@ -121,8 +121,8 @@ fn find(context: *mut xdp_md, hop: &mut ForwardHop, address: &Address, is_v4: bo
     // enum BPF_FIB_LKUP_RET_*.
     hop.interface = match answer {
         0 => {
-            let is_reachable = question.interface == ingress
-                || FORWARD_DEVICES.get_ifindex(question.interface).is_some();
+            let is_reachable =
+                question.interface == ingress || FORWARD_DEVICES.get_ifindex(question.interface).is_some();
             if is_reachable { question.interface } else { STACK }
         }
         1..=3 => NONE,
@@ -133,9 +133,6 @@ fn find(context: *mut xdp_md, hop: &mut ForwardHop, address: &Address, is_v4: bo
     hop.mtu = u32::from(question.mtu);
     let [a, b, c, d, e, f] = question.ends;
     hop.ends = [d, e, f, a, b, c];
-    hop.local = if is_v4 {
-        Address::from_v4_word(question.source[0])
-    } else {
-        Address { words: question.source }
-    };
+    hop.local =
+        if is_v4 { Address::from_v4_word(question.source[0]) } else { Address { words: question.source } };
 }

@@ -134,7 +134,9 @@ pub extern "C" fn translate_to_endpoint(skb: *mut __sk_buff, network: u32, packe
             let inner = Change { is_source: true, ..change };
             i32::from(error(skb, network, packet, Some(&change), &inner, endpoint.port).is_some())
         }
-        _ => i32::from(whole(skb, network, packet, &change, packet.destination_port, endpoint.port).is_some()),
+        _ => {
+            i32::from(whole(skb, network, packet, &change, packet.destination_port, endpoint.port).is_some())
+        }
     }
 }
 
@@ -209,7 +211,7 @@ fn whole(
         };
         pseudo(skb, checksum, change, flags)?;
         let (old, new) = (u64::from(old_port.to_be()), u64::from(port.to_be()));
-        done(unsafe { bpf_l4_csum_replace(skb, checksum, old, new, flags | 2) })?;
+        l4(skb, checksum, old, new, flags | 2)?;
         store(skb, if change.is_source { transport } else { transport + 2 }, &port.to_be())?;
     }
     header(skb, network, change)
@@ -233,11 +235,11 @@ fn error(
     let mut old_port = 0_u16;
     // SAFETY: `old_port` has room for 2 bytes.
     done(unsafe { bpf_skb_load_bytes(skb.cast(), ports, (&raw mut old_port).cast(), 2) })?;
-    done(unsafe { bpf_l4_csum_replace(skb, checksum, u64::from(old_port), u64::from(port.to_be()), 2) })?;
+    l4(skb, checksum, u64::from(old_port), u64::from(port.to_be()), 2)?;
     store(skb, ports, &port.to_be())?;
     // Of a quoted IPv4 header its own checksum makes up for the change.
     if !is_v4 {
-        done(unsafe { bpf_l4_csum_replace(skb, checksum, 0, difference(inner)?, 0) })?;
+        l4(skb, checksum, 0, difference(inner)?, 0)?;
     }
     header(skb, quoted, inner)?;
     if let Some(outer) = outer {
@@ -255,14 +257,21 @@ fn pseudo(skb: *mut __sk_buff, checksum: u32, change: &Change, flags: u64) -> Op
     let flags = flags | u64::from(BPF_F_PSEUDO_HDR);
     if change.old.is_v4() {
         let (old, new) = (u64::from(change.old.words[3]), u64::from(change.new.words[3]));
-        return done(unsafe { bpf_l4_csum_replace(skb, checksum, old, new, flags | 4) });
+        return l4(skb, checksum, old, new, flags | 4);
     }
     let difference = difference(change)?;
     // Kernels without the flag refuse it.
-    if unsafe { bpf_l4_csum_replace(skb, checksum, 0, difference, flags | PSEUDO_V6) } == 0 {
+    if l4(skb, checksum, 0, difference, flags | PSEUDO_V6).is_some() {
         return Some(());
     }
-    done(unsafe { bpf_l4_csum_replace(skb, checksum, 0, difference, flags) })
+    l4(skb, checksum, 0, difference, flags)
+}
+
+/// Puts the checksum of a transport right.
+#[inline(always)]
+fn l4(skb: *mut __sk_buff, checksum: u32, old: u64, new: u64, flags: u64) -> Option<()> {
+    // SAFETY: the helper takes this program's context and checks the offset.
+    done(unsafe { bpf_l4_csum_replace(skb, checksum, old, new, flags) })
 }
 
 #[inline(always)]
@@ -278,6 +287,7 @@ fn difference(change: &Change) -> Option<u64> {
 fn header(skb: *mut __sk_buff, network: u32, change: &Change) -> Option<()> {
     if change.old.is_v4() {
         let (old, new) = (change.old.words[3], change.new.words[3]);
+        // SAFETY: the helper takes this program's context and checks the offset.
         done(unsafe { bpf_l3_csum_replace(skb, network + 10, u64::from(old), u64::from(new), 4) })?;
         return store(skb, if change.is_source { network + 12 } else { network + 16 }, &new);
     }

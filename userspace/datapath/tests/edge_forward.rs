@@ -153,7 +153,7 @@ fn expect_in_stack(edge: &Edge, sentence: &str, frame: &[u8], arrives: bool, exp
 
 /// In rows, so that a difference is found.
 fn hex(bytes: &[u8]) -> Vec<String> {
-    bytes.chunks(16).map(|row| row.iter().map(|byte| format!("{byte:02x} ")).collect()).collect()
+    bytes.chunks(16).map(|row| format!("{row:02x?}")).collect()
 }
 
 #[test]
@@ -608,7 +608,7 @@ fn another_node_and_a_restarted_agent_choose_alike() {
         let asked = |endpoints: &[FrontendEndpoint]| frontend("203.0.113.1", 443, TCP, endpoints);
         edge.balance(&[asked(&here)]).unwrap();
         let first: Vec<u8> = (40_000..40_400).map(|port| neighbour(edge, port, SYN)).collect();
-        let of_a = first.iter().filter(|to| **to == 10).count();
+        let of_a = first.iter().map(|to| usize::from(*to == 10)).sum::<usize>();
         assert!((250..350).contains(&of_a), "{of_a} of 400 go to three quarters");
         let machine = Machine::inspect().unwrap();
         let pins = Pins::below(&machine.bpffs, &format!("windrose-forward-node-{}", std::process::id()));
@@ -617,7 +617,7 @@ fn another_node_and_a_restarted_agent_choose_alike() {
             // SAFETY: the name is a NUL-terminated string.
             node.lead_to(&[unsafe { libc::if_nametoindex(c"out".as_ptr()) }]).unwrap();
             // In another order, after others.
-            node.balance(&[other.clone()]).unwrap();
+            node.balance(std::slice::from_ref(&other)).unwrap();
             node.balance(&[other.clone(), asked(&there)]).unwrap();
             let second: Vec<u8> = (40_000..40_400).map(|port| neighbour(&node, port, ACK)).collect();
             assert_eq!(first, second);

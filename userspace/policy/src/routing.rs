@@ -1,6 +1,6 @@
 //! Which request goes where: gateways, listeners and routes put together.
 //!
-//! [`attach`] is pure: from the model to what listens, with which routes, and the conditions of each
+//! [`attach()`] is pure: from the model to what listens, with which routes, and the conditions of each
 //! object. [`Matcher`] is that compiled for looking up; [`mod@reference`] says the same slowly, and a
 //! property test compares them.
 

@@ -250,12 +250,13 @@ impl Frame {
         let (hosts, prefixes) = tables.entries();
         let any_v4 = Ipv4Addr::from(u32::from(frames::STRANGER) & !0xffff | n & 0xffff);
         let source: IpAddr = match self {
-            Self::V4 | Self::Vlan | Self::NoFlags => any_v4.into(),
+            Self::V4 | Self::Vlan | Self::NoFlags | Self::Known | Self::Translated | Self::New => {
+                any_v4.into()
+            }
             Self::V6 => frames::STRANGER_V6.into(),
             Self::DeniedHost => frames::host(n % hosts.max(1)).into(),
             Self::DeniedHostV6 => frames::host_v6(n % hosts.max(1)).into(),
             Self::DeniedPrefix => frames::inside(n % prefixes.max(1)).into(),
-            Self::Known | Self::Translated | Self::New => any_v4.into(),
         };
         let syn = frames::syn(source, port);
         match self {
@@ -315,8 +316,13 @@ impl Subject {
         let must_pass = match frame {
             Frame::V4 => tables != Tables::Cookies,
             Frame::V6 | Frame::Vlan => true,
-            Frame::NoFlags | Frame::DeniedHost | Frame::DeniedHostV6 | Frame::DeniedPrefix => false,
-            Frame::Known | Frame::Translated | Frame::New => false,
+            Frame::NoFlags
+            | Frame::DeniedHost
+            | Frame::DeniedHostV6
+            | Frame::DeniedPrefix
+            | Frame::Known
+            | Frame::Translated
+            | Frame::New => false,
         };
         ensure!(passes == must_pass, "{}: passes: {passes}", frame.title());
         let sample = |is_cold, (ns, floor_ns)| Sample { tables, frame, is_cold, passes, ns, floor_ns };

@@ -13,6 +13,7 @@ use windrose_policy::tables::{frontend_seed, spread};
 
 use super::Edge;
 use super::rooms::Rooms;
+use super::rows::now_ns;
 use crate::error::DatapathError;
 use crate::maps::Table;
 use crate::sys;
@@ -130,6 +131,12 @@ struct Held {
     table: Vec<u32>,
 }
 
+/// Where serials begin: behind those that an earlier agent may have given, also to endpoints that are
+/// gone and whose flows are still remembered. None gives a hundred of them a second for long.
+fn serial_of_now() -> u32 {
+    u32::try_from((now_ns() >> 23) & u64::from(u32::MAX)).unwrap_or(1).max(1)
+}
+
 /// Rows of a table of so many entries.
 fn rows(entries: usize) -> u32 {
     u32::try_from(entries.div_ceil(ENDPOINTS_PER_ROW)).unwrap_or(u32::MAX)
@@ -165,6 +172,7 @@ impl ForwardMaps {
             indices: Rooms::new(capacity.endpoints),
             numbers: Rooms::new(capacity.frontends),
             rows: Rooms::new(capacity.rows),
+            serial: serial_of_now(),
             ..Forwarder::default()
         };
         // Number 0 means none.
@@ -382,17 +390,16 @@ impl Forwarder {
         let mut indices = BTreeMap::new();
         for (key, is_ready) in states {
             let state = if is_ready { EndpointState::Ready } else { EndpointState::Draining } as u8;
-            let (index, row) = match self.endpoints.get(&key) {
-                Some((index, row)) => (*index, ForwardEndpoint { state, ..*row }),
-                None => {
-                    let index = self.indices.take(1).ok_or_else(|| DatapathError::NoRoom {
-                        map: "EDGE_ENDPOINTS",
-                        capacity: self.indices.capacity() as usize,
-                    })?;
-                    self.serial = self.serial.wrapping_add(1).max(1);
-                    let (address, port, forwarding) = key;
-                    (index, ForwardEndpoint { address, serial: self.serial, port, state, forwarding })
-                }
+            let (index, row) = if let Some((index, row)) = self.endpoints.get(&key) {
+                (*index, ForwardEndpoint { state, ..*row })
+            } else {
+                let index = self.indices.take(1).ok_or_else(|| DatapathError::NoRoom {
+                    map: "EDGE_ENDPOINTS",
+                    capacity: self.indices.capacity() as usize,
+                })?;
+                self.serial = self.serial.wrapping_add(1).max(1);
+                let (address, port, forwarding) = key;
+                (index, ForwardEndpoint { address, serial: self.serial, port, state, forwarding })
             };
             if self.endpoints.get(&key) != Some(&(index, row)) {
                 maps.endpoints.put(&index, &row)?;
