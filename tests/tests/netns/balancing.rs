@@ -27,6 +27,10 @@ fn lasting_connections_are_spread_by_load() -> Result<()> {
     for round in 0..60 {
         lasting.push(front.web.connect(Protocol::Tcp, front.every_way()[round % 3])?);
     }
+    // A connection is there before its server has taken it.
+    wait::until_true("every connection is accepted", PATIENCE, || {
+        Ok(front.received(Protocol::Tcp)?.iter().sum::<u64>() == 60)
+    })?;
     let got = front.received(Protocol::Tcp)?;
     // The two families have loads of their own: 40 connections and 20.
     ensure!(got.iter().all(|count| (17..=23).contains(count)), "{got:?}");
