@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_ktime_get_coarse_ns};
 use windrose_abi::{Address, ForwardEndpoint, ForwardHop, Forwarding};
 use windrose_engine::Packet;
 
-use crate::edge_forward::FORWARD_DEVICES;
+use crate::forward_tables::FORWARD_DEVICES;
 
 /// A way is believed for so long.
 const BELIEVED_NS: u64 = 100_000_000;

@@ -5,8 +5,8 @@ use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use windrose_abi::{ForwardEndpoint, ForwardHop};
 use windrose_engine::forward::Delta;
 
-use crate::edge_forward::put_ends;
 use crate::edge_frame::Frame;
+use crate::edge_translate::put_ends;
 
 const HOPS: u8 = 64;
 const IPV4_INSIDE: u8 = 4;

@@ -15,11 +15,11 @@ use windrose_engine::forward::{self, Shape};
 use windrose_engine::{Kind, Packet, ParseError, frame, packet};
 
 use crate::edge::count;
-use crate::edge_forward::{
-    FORWARD_HOPS, FORWARD_PLANNED, KernelForward, LEAVE, RETURN, SEND, forward_later, forward_note,
-    forward_plain, keep, may_be_ours,
-};
 use crate::edge_frame::Frame;
+use crate::forward_plan::{
+    FORWARD_PLANNED, LEAVE, RETURN, SEND, forward_later, forward_note, forward_plain, keep,
+};
+use crate::forward_tables::{FORWARD_HOPS, KernelForward, may_be_ours};
 use crate::skb::{SkbBytes, parse_at};
 
 /// To the next program on the interface (`TCX_NEXT`), or the stack.
