@@ -4,6 +4,8 @@
 
 #[path = "edge/frames.rs"]
 mod frames;
+#[path = "support/machine.rs"]
+mod machine;
 #[path = "edge/native.rs"]
 mod native;
 
@@ -11,12 +13,13 @@ use std::net::IpAddr;
 
 use windrose_datapath::abi::edge::FOREVER;
 use windrose_datapath::abi::{Address, EdgeLimit, EdgeReason, EdgeSettings, LimitClass, PrefixKey};
-use windrose_datapath::{Capacities, Edge, EdgeConfig, Listed, Machine, Pins};
+use windrose_datapath::{Capacities, Edge, EdgeConfig, Listed, Pins};
 
 use frames::{
     ICMP, ICMPV6, IGMP, OLD_SERVICE, SCTP, SERVICE, TCP, UDP, V4, VLAN, ethernet, extension, fragment, icmp,
     tcp, udp, v6, v6_packet,
 };
+use machine::machine;
 use native::Native;
 
 const SYN: u8 = 2;
@@ -67,14 +70,7 @@ struct Subject {
 
 impl Subject {
     fn open(name: &str, config: &EdgeConfig) -> Option<Self> {
-        let machine = match Machine::inspect() {
-            Ok(machine) => machine,
-            Err(missing) => {
-                assert!(std::env::var_os("WINDROSE_REQUIRE").is_none(), "{missing}");
-                eprintln!("ignored: {missing}");
-                return None;
-            }
-        };
+        let machine = machine()?;
         let pins = Pins::below(&machine.bpffs, &format!("windrose-edge-{name}-{}", std::process::id()));
         let mut capacities = Capacities::default();
         capacities.set("DENY_HOSTS", 1024).unwrap();

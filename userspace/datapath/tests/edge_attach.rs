@@ -2,9 +2,12 @@
 //! its lists while they are replaced.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test, outside of its function")]
 
-use std::io::Write as _;
+#[path = "support/machine.rs"]
+mod machine;
+#[path = "support/namespace.rs"]
+mod namespace;
+
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,6 +16,8 @@ use windrose_datapath::abi::{Address, DenyOrigin, EdgeSettings, PrefixKey};
 use windrose_datapath::{
     AddedNow, Capacities, DatapathError, Edge, EdgeConfig, Listed, Machine, Mode, NotAttached, Pins,
 };
+
+use namespace::{in_a_namespace, ip, machine_with_ip};
 
 /// Pins that are gone with the test.
 struct Place(Pins);
@@ -39,42 +44,12 @@ impl Drop for Place {
     }
 }
 
-/// What the machine must have; `None` says what is missing.
-fn machine() -> Option<Machine> {
-    let found = Machine::inspect().map_err(|error| error.to_string()).and_then(|machine| {
-        let ip = Command::new("ip").arg("-V").stdout(Stdio::null()).status();
-        ip.map(|_| machine).map_err(|error| format!("needs ip (package iproute2): {error}"))
+/// A namespace with a pair of interfaces, `near` and `far`.
+fn with_a_pair(work: impl FnOnce() + Send) {
+    in_a_namespace(|| {
+        ip("link set lo up\nlink add near type veth peer name far\nlink set near up\nlink set far up\n");
+        work();
     });
-    match found {
-        Ok(machine) => Some(machine),
-        Err(missing) => {
-            assert!(std::env::var_os("WINDROSE_REQUIRE").is_none(), "{missing}");
-            eprintln!("ignored: {missing}");
-            None
-        }
-    }
-}
-
-/// Runs `work` on a thread in a network namespace that ends with it.
-fn in_a_namespace(work: impl FnOnce() + Send) {
-    std::thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                // SAFETY: only this thread's network namespace changes.
-                let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-                assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-                ip("link set lo up\nlink add near type veth peer name far\nlink set near up\nlink set far up\n");
-                work();
-            })
-            .join()
-            .unwrap();
-    });
-}
-
-fn ip(batch: &str) {
-    let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    ip.stdin.take().unwrap().write_all(batch.as_bytes()).unwrap();
-    assert!(ip.wait().unwrap().success(), "{batch}");
 }
 
 fn prefix(text: &str, length: u32) -> PrefixKey {
@@ -110,8 +85,8 @@ fn passes(edge: &Edge, source: PrefixKey) -> bool {
 
 #[test]
 fn an_interface_gets_the_hook_that_is_good_for_it() {
-    let Some(machine) = machine() else { return };
-    in_a_namespace(|| {
+    let Some(machine) = machine_with_ip() else { return };
+    with_a_pair(|| {
         let place = Place::new(&machine, "modes");
         let edge = place.open();
         let auto = edge.attach("near", Mode::Auto).unwrap();
@@ -138,8 +113,8 @@ fn an_interface_gets_the_hook_that_is_good_for_it() {
 
 #[test]
 fn a_new_edge_takes_the_place_of_an_old_one_behind_its_link() {
-    let Some(machine) = machine() else { return };
-    in_a_namespace(|| {
+    let Some(machine) = machine_with_ip() else { return };
+    with_a_pair(|| {
         let place = Place::new(&machine, "takeover");
         let old = place.open();
         old.attach("near", Mode::Auto).unwrap();
@@ -171,7 +146,7 @@ fn a_new_edge_takes_the_place_of_an_old_one_behind_its_link() {
 #[test]
 fn an_entry_on_the_old_list_and_the_new_one_is_denied_at_every_moment() {
     const ENTRIES: u32 = 20_000;
-    let Some(machine) = machine() else { return };
+    let Some(machine) = machine_with_ip() else { return };
     let place = Place::new(&machine, "moment");
     let edge = place.open_with(3 * ENTRIES);
     let both = host(1 << 20);
@@ -208,7 +183,7 @@ fn an_entry_on_the_old_list_and_the_new_one_is_denied_at_every_moment() {
 
 #[test]
 fn lists_and_additions_leave_each_other_alone() {
-    let Some(machine) = machine() else { return };
+    let Some(machine) = machine_with_ip() else { return };
     let place = Place::new(&machine, "claims");
     let edge = place.open();
     let (one, net) = (host(1), prefix("1.0.0.0", 24));
@@ -241,7 +216,7 @@ fn lists_and_additions_leave_each_other_alone() {
 
 #[test]
 fn entries_end_by_themselves_and_are_swept() {
-    let Some(machine) = machine() else { return };
+    let Some(machine) = machine_with_ip() else { return };
     let place = Place::new(&machine, "ends");
     let edge = place.open();
     edge.deny(prefix("1.0.0.0", 8), Some(Duration::from_hours(1)), DenyOrigin::Operator, "").unwrap();
@@ -262,7 +237,7 @@ fn entries_end_by_themselves_and_are_swept() {
 
 #[test]
 fn lists_that_do_not_fit_are_refused_with_the_numbers() {
-    let Some(machine) = machine() else { return };
+    let Some(machine) = machine_with_ip() else { return };
     let place = Place::new(&machine, "room");
     let edge = place.open_with(64);
     let entries = |from, to| (from..to).map(|n| on_list(1, host(n))).collect::<Vec<_>>();
@@ -286,8 +261,8 @@ fn lists_that_do_not_fit_are_refused_with_the_numbers() {
 
 #[test]
 fn balancing_takes_the_hooks_of_the_stack_that_it_needs() {
-    let Some(machine) = machine() else { return };
-    in_a_namespace(|| {
+    let Some(machine) = machine_with_ip() else { return };
+    with_a_pair(|| {
         let place = Place::new(&machine, "stack");
         let settings = EdgeSettings { flags: EdgeSettings::BALANCE, ..EdgeSettings::ZERO };
         let config = EdgeConfig { settings, ..EdgeConfig::default() };

@@ -5,13 +5,20 @@
 #[path = "edge/frames.rs"]
 #[expect(dead_code, reason = "the frames of another test, too")]
 mod frames;
+#[path = "support/machine.rs"]
+mod machine;
+#[path = "support/namespace.rs"]
+#[expect(dead_code, reason = "what other tests need of it")]
+mod namespace;
 
 use std::net::{Ipv6Addr, TcpListener};
 
 use windrose_datapath::abi::{EdgeReason, EdgeSettings};
-use windrose_datapath::{Capacities, Edge, EdgeConfig, Machine, Pins};
+use windrose_datapath::{Capacities, Edge, EdgeConfig, Pins};
 
 use frames::{SERVICE, TCP, V4, VLAN, ethernet, extension, fragment, v6_packet};
+use machine::machine;
+use namespace::in_a_namespace;
 
 /// Cookies from the second SYN on.
 fn settings() -> EdgeSettings {
@@ -75,63 +82,50 @@ fn check(question: &[u8], answer: &[u8], network: usize, is_v4: bool) {
 
 #[test]
 fn a_syn_for_a_listener_is_answered_and_others_go_on() {
-    let machine = match Machine::inspect() {
-        Ok(machine) => machine,
-        Err(missing) => {
-            assert!(std::env::var_os("WINDROSE_REQUIRE").is_none(), "{missing}");
-            eprintln!("ignored: {missing}");
-            return;
-        }
-    };
+    let Some(machine) = machine() else { return };
     let pins = Pins::below(&machine.bpffs, &format!("windrose-cookies-{}", std::process::id()));
-    std::thread::scope(|scope| {
-        let work = || {
-            // SAFETY: only this thread's network namespace changes.
-            let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-            assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-            // Of the namespace of the thread that opens it.
-            std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").unwrap();
-            let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
-            let port = listener.local_addr().unwrap().port();
-            let config = EdgeConfig { settings: settings(), allowed: Vec::new() };
-            let edge = Edge::open(&pins, &Capacities::default(), config).unwrap();
+    in_a_namespace(|| {
+        // Of the namespace of the thread that opens it.
+        std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2").unwrap();
+        let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let config = EdgeConfig { settings: settings(), allowed: Vec::new() };
+        let edge = Edge::open(&pins, &Capacities::default(), config).unwrap();
 
-            let six = v6_packet("2001:db8:1::7", "2001:db8::1", &[], TCP, &syn(port, 0));
-            for first in [V4::default().frame(&syn(port, 0)), ethernet(&[], 0x86dd, &six)] {
-                assert_eq!(edge.test_answer(&first).unwrap(), None);
+        let six = v6_packet("2001:db8:1::7", "2001:db8::1", &[], TCP, &syn(port, 0));
+        for first in [V4::default().frame(&syn(port, 0)), ethernet(&[], 0x86dd, &six)] {
+            assert_eq!(edge.test_answer(&first).unwrap(), None);
+        }
+        for tags in [&[][..], &[VLAN], &[SERVICE, VLAN]] {
+            for options in [0, 4, 16, 36] {
+                let network = 14 + 4 * tags.len();
+                let four = ethernet(tags, 0x0800, &V4::default().packet(&syn(port, options)));
+                check(&four, &edge.test_answer(&four).unwrap().unwrap(), network, true);
+                let packet = v6_packet("2001:db8:1::7", "2001:db8::1", &[], TCP, &syn(port, options));
+                let six = ethernet(tags, 0x86dd, &packet);
+                check(&six, &edge.test_answer(&six).unwrap().unwrap(), network, false);
             }
-            for tags in [&[][..], &[VLAN], &[SERVICE, VLAN]] {
-                for options in [0, 4, 16, 36] {
-                    let network = 14 + 4 * tags.len();
-                    let four = ethernet(tags, 0x0800, &V4::default().packet(&syn(port, options)));
-                    check(&four, &edge.test_answer(&four).unwrap().unwrap(), network, true);
-                    let packet = v6_packet("2001:db8:1::7", "2001:db8::1", &[], TCP, &syn(port, options));
-                    let six = ethernet(tags, 0x86dd, &packet);
-                    check(&six, &edge.test_answer(&six).unwrap().unwrap(), network, false);
-                }
-            }
-            let answered = count(&edge, EdgeReason::SynCookie);
-            assert_eq!(answered, 24);
+        }
+        let answered = count(&edge, EdgeReason::SynCookie);
+        assert_eq!(answered, 24);
 
-            // A frame that is cut short of its options, options of IP, extension headers, another
-            // port: not answered, and not dropped.
-            let closed = V4::default().frame(&syn(1, 0));
-            let with_options = V4 { options: 4, ..V4::default() }.frame(&syn(port, 0));
-            let behind = v6_packet("2001:db8:1::7", "2001:db8::1", &[extension(60, 8)], TCP, &syn(port, 0));
-            let mut cut = V4::default().frame(&syn(port, 16));
-            cut.truncate(14 + 20 + 30);
-            let mut short = V4::default().frame(&syn(port, 0));
-            short[14 + 20 + 12] = 0x40;
-            for frame in [closed, with_options, ethernet(&[], 0x86dd, &behind), cut, short] {
-                assert_eq!(edge.test_answer(&frame).unwrap(), None, "{frame:02x?}");
-                assert!(edge.test_frame(&frame, 1).unwrap().0, "{frame:02x?}");
-            }
-            // A fragment is no attempt that could be answered.
-            let piece = v6_packet("2001:db8:1::7", "2001:db8::1", &[fragment(0, true)], TCP, &syn(port, 0));
-            assert_eq!(edge.test_answer(&ethernet(&[], 0x86dd, &piece)).unwrap(), None);
-            assert_eq!(count(&edge, EdgeReason::SynCookie), answered);
-        };
-        scope.spawn(work).join().unwrap();
+        // A frame that is cut short of its options, options of IP, extension headers, another
+        // port: not answered, and not dropped.
+        let closed = V4::default().frame(&syn(1, 0));
+        let with_options = V4 { options: 4, ..V4::default() }.frame(&syn(port, 0));
+        let behind = v6_packet("2001:db8:1::7", "2001:db8::1", &[extension(60, 8)], TCP, &syn(port, 0));
+        let mut cut = V4::default().frame(&syn(port, 16));
+        cut.truncate(14 + 20 + 30);
+        let mut short = V4::default().frame(&syn(port, 0));
+        short[14 + 20 + 12] = 0x40;
+        for frame in [closed, with_options, ethernet(&[], 0x86dd, &behind), cut, short] {
+            assert_eq!(edge.test_answer(&frame).unwrap(), None, "{frame:02x?}");
+            assert!(edge.test_frame(&frame, 1).unwrap().0, "{frame:02x?}");
+        }
+        // A fragment is no attempt that could be answered.
+        let piece = v6_packet("2001:db8:1::7", "2001:db8::1", &[fragment(0, true)], TCP, &syn(port, 0));
+        assert_eq!(edge.test_answer(&ethernet(&[], 0x86dd, &piece)).unwrap(), None);
+        assert_eq!(count(&edge, EdgeReason::SynCookie), answered);
     });
     pins.remove().unwrap();
 }
