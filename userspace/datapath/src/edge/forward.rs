@@ -109,8 +109,8 @@ impl Edge {
     ///
     /// # Errors
     ///
-    /// No room in a map, more frontends than [`MAX_RETURNS`] before one endpoint, or the kernel's.
-    /// Frontends that were there before go on.
+    /// No room in a map, more frontends than [`windrose_abi::forward::MAX_RETURNS`] before one
+    /// endpoint, or the kernel's. Frontends that were there before go on.
     pub fn balance(&self, wanted: &[Frontend]) -> Result<Balanced, DatapathError> {
         let Some(maps) = &self.forward else { return Ok(Balanced::default()) };
         let mut held = self.forwarder();

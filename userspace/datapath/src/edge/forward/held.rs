@@ -48,7 +48,7 @@ pub(super) fn rows(entries: usize) -> u32 {
 }
 
 impl Forwarder {
-    /// See [`Edge::balance`]. After an error it does not say what the maps hold.
+    /// See [`super::Edge::balance`]. After an error it does not say what the maps hold.
     pub(super) fn balance(
         &mut self,
         maps: &ForwardMaps,
