@@ -4,6 +4,7 @@
 //! table that it names was written.
 
 use crate::identity::Address;
+use crate::services::ServiceKey;
 
 /// Frontends behind which one endpoint can be, where addresses are translated.
 pub const MAX_RETURNS: usize = 15;
@@ -63,6 +64,18 @@ impl FrontendRow {
 }
 
 layout! {
+    /// Value of `FRONTEND_NAMES`, by the index in a frontend's number.
+    pub struct FrontendName {
+        /// Its address, port and protocol.
+        pub key: ServiceKey,
+        /// Its number; 0: there is none.
+        pub frontend: u32,
+        /// As in its row.
+        pub flags: u32,
+    }
+}
+
+layout! {
     /// Key of `SOURCE_RANGES` behind the length of its prefix, 32 and more.
     pub struct RangeKey {
         /// Number of the frontend.
@@ -118,8 +131,8 @@ layout! {
     pub struct ForwardKey {
         /// The client's address.
         pub client: Address,
-        /// Number of the frontend.
-        pub frontend: u32,
+        /// What the client asks for.
+        pub frontend: ServiceKey,
         /// The client's port, host order.
         pub client_port: u16,
         /// Zero.
@@ -134,6 +147,10 @@ layout! {
         pub endpoint: u32,
         /// Of the endpoint when the flow began.
         pub serial: u32,
+        /// Number of the frontend when the flow began.
+        pub frontend: u32,
+        /// Zero.
+        pub reserved: u32,
         /// Monotonic clock of its last packet; TCP: of its first.
         pub seen_ns: u64,
     }

@@ -21,8 +21,8 @@ pub use codes::{Action, Direction, DropReason, EventKind, Origin, Phase, Tier, V
 pub use edge::{BucketKey, DenyNote, DenyOrigin, DenyRow, EdgeLimit, EdgeReason, EdgeSettings, LimitClass};
 pub use event::Event;
 pub use forward::{
-    ForwardEndpoint, ForwardFlow, ForwardFragment, ForwardHop, ForwardKey, Forwarding, FrontendRow, RangeKey,
-    ReturnRow,
+    ForwardEndpoint, ForwardFlow, ForwardFragment, ForwardHop, ForwardKey, Forwarding, FrontendName,
+    FrontendRow, RangeKey, ReturnRow,
 };
 pub use identity::{
     Address, AddressRow, AddressSlot, CgroupPath, CgroupRow, PeerListKey, PeerListRow, PrefixKey, PrefixRow,

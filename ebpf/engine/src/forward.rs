@@ -5,7 +5,7 @@ use windrose_abi::forward::MAX_RETURNS;
 use windrose_abi::services::ENDPOINTS_PER_ROW;
 use windrose_abi::{
     Address, EdgeReason, EndpointState, ForwardEndpoint, ForwardFlow, ForwardFragment, ForwardKey,
-    FragmentKey, FrontendRow, ReturnRow, ServiceKey,
+    FragmentKey, FrontendName, FrontendRow, ReturnRow, ServiceKey,
 };
 
 use crate::balance::{index, mix};
@@ -21,8 +21,8 @@ const ROW: u32 = ENDPOINTS_PER_ROW as u32;
 pub trait ForwardTables: Sized {
     /// A frontend; with port 0 whether the address is one's.
     fn frontend(&self, key: &ServiceKey) -> Option<&FrontendRow>;
-    /// Address, port and protocol of a frontend by its number.
-    fn name(&self, frontend: u32) -> Option<ServiceKey>;
+    /// A frontend's name by its number; `None`: it is no longer there.
+    fn name(&self, frontend: u32) -> Option<FrontendName>;
     /// Whether a source may ask for a frontend that not all may ask for.
     fn is_in_range(&self, frontend: u32, source: &Address) -> bool;
     /// An entry of a table: an endpoint's index.
@@ -31,11 +31,11 @@ pub trait ForwardTables: Sized {
     fn endpoint(&self, endpoint: u32) -> Option<ForwardEndpoint>;
     /// A flow, as it was; of a datagram's it is noted that it was seen now.
     fn flow(&self, key: &ForwardKey, is_datagram: bool) -> Option<ForwardFlow>;
-    /// Remembers a flow.
-    fn remember(&self, key: &ForwardKey, endpoint: u32, serial: u32);
+    /// Remembers a flow, as of now.
+    fn remember(&self, key: &ForwardKey, flow: &ForwardFlow);
     /// The frontends that an endpoint may be answering for.
     fn returns(&self, key: &ServiceKey) -> Option<&ReturnRow>;
-    /// Whether a flow goes to this endpoint, see [`goes_to`].
+    /// Whether a client's flow goes to this endpoint, see [`goes_to`].
     #[inline(always)]
     fn goes_to(&self, key: &ForwardKey, endpoint: &ServiceKey) -> bool {
         goes_to(self, key, endpoint)
@@ -75,14 +75,17 @@ pub enum Plan {
 #[inline(always)]
 pub fn plan<B: Bytes, T: ForwardTables>(bytes: &B, packet: &Packet, tables: &T) -> Plan {
     match Shape::of(packet) {
-        Shape::Plain => plain(packet, tables),
+        Shape::Plain => plain(packet, Ends::BOTH, tables),
         Shape::First => {
-            let plan = plain(packet, tables);
+            let plan = plain(packet, Ends::BOTH, tables);
             note(packet, &plan, tables);
             plan
         }
         Shape::Later => later(packet, tables),
-        Shape::Error => error(bytes, packet, tables),
+        Shape::Error => match quoted(bytes, packet) {
+            Some(turned) => plain(&turned, Ends::BOTH, tables),
+            None => Plan::Leave,
+        },
         Shape::Other => Plan::Leave,
     }
 }
@@ -96,7 +99,7 @@ pub enum Shape {
     First,
     /// What was noted of its first: [`later`].
     Later,
-    /// What it quotes: [`error`].
+    /// What it quotes: [`quoted`].
     Error,
     /// It is not balanced.
     Other,
@@ -117,67 +120,104 @@ impl Shape {
     }
 }
 
+/// Which end of a packet can be one of ours: the destination a frontend, the source an endpoint that
+/// answers for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends(pub u32);
+
+impl Ends {
+    /// The destination.
+    pub const ASKED: u32 = 1;
+    /// The source.
+    pub const ANSWERING: u32 = 2;
+    /// Nothing is known of them.
+    pub const BOTH: Self = Self(Self::ASKED | Self::ANSWERING);
+}
+
 /// Decides a packet by its ports.
 #[inline(always)]
-pub fn plain<T: ForwardTables>(packet: &Packet, tables: &T) -> Plan {
-    let asked = key(packet.destination, packet.destination_port, packet.protocol);
-    if let Some(row) = tables.frontend(&asked) {
+pub fn plain<T: ForwardTables>(packet: &Packet, ends: Ends, tables: &T) -> Plan {
+    if ends.0 & Ends::ASKED != 0 {
+        let frontend = key(packet.destination, packet.destination_port, packet.protocol);
         let flow = Flow {
-            client: packet.source,
-            port: packet.source_port,
-            is_datagram: packet.protocol == protocol::UDP,
+            key: flow_key(packet.source, packet.source_port, &frontend),
             is_attempt: packet.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
         };
-        return send(row, &flow, tables);
+        let plan = send(&flow, tables);
+        if plan != Plan::Leave {
+            return plan;
+        }
+    }
+    if ends.0 & Ends::ANSWERING == 0 {
+        return Plan::Leave;
     }
     let answering = key(packet.source, packet.source_port, packet.protocol);
     answer(&answering, packet.destination, packet.destination_port, tables)
 }
 
-/// A client's side of a flow.
+/// A packet on its way to a frontend.
 struct Flow {
-    client: Address,
-    port: u16,
-    is_datagram: bool,
+    key: ForwardKey,
+    /// It asks for a connection.
     is_attempt: bool,
 }
 
-#[inline(always)]
-fn send<T: ForwardTables>(row: &FrontendRow, flow: &Flow, tables: &T) -> Plan {
-    if row.flags & FrontendRow::HAS_RANGES != 0 && !tables.is_in_range(row.frontend, &flow.client) {
-        return Plan::Refuse(EdgeReason::SourceRange);
+impl Flow {
+    #[inline(always)]
+    const fn is_datagram(&self) -> bool {
+        self.key.frontend.protocol == protocol::UDP
     }
-    let key = ForwardKey { client: flow.client, frontend: row.frontend, client_port: flow.port, reserved: 0 };
-    if let Some(known) = tables.flow(&key, flow.is_datagram)
+}
+
+/// [`Plan::Leave`]: there is no such frontend.
+#[inline(always)]
+fn send<T: ForwardTables>(flow: &Flow, tables: &T) -> Plan {
+    // One look-up for what is known; the frontend's name is in an array.
+    if let Some(known) = tables.flow(&flow.key, flow.is_datagram())
+        && let Some(name) = tables.name(known.frontend)
         && let Some(endpoint) = tables.endpoint(known.endpoint)
         && endpoint.serial == known.serial
         && (is_ready(&endpoint) || !begins(flow, &known, tables))
     {
+        if !may_ask(name.frontend, name.flags, &flow.key.client, tables) {
+            return Plan::Refuse(EdgeReason::SourceRange);
+        }
         return Plan::Send { index: known.endpoint, endpoint, is_new: false };
     }
-    choose(row, &key, flow, tables)
+    let Some(row) = tables.frontend(&flow.key.frontend) else { return Plan::Leave };
+    if !may_ask(row.frontend, row.flags, &flow.key.client, tables) {
+        return Plan::Refuse(EdgeReason::SourceRange);
+    }
+    choose(row, flow, tables)
+}
+
+#[inline(always)]
+fn may_ask<T: ForwardTables>(frontend: u32, flags: u32, client: &Address, tables: &T) -> bool {
+    flags & FrontendRow::HAS_RANGES == 0 || tables.is_in_range(frontend, client)
 }
 
 /// The entry of the frontend's table that the flow hashes to. Every node has the same table and the
 /// same hash: a flow that comes to another node than before finds its endpoint there, too.
 #[inline(always)]
-fn choose<T: ForwardTables>(row: &FrontendRow, key: &ForwardKey, flow: &Flow, tables: &T) -> Plan {
+fn choose<T: ForwardTables>(row: &FrontendRow, flow: &Flow, tables: &T) -> Plan {
     if row.size == 0 {
         return Plan::Refuse(EdgeReason::NoEndpoint);
     }
-    let entry = index(hash(row, flow), row.size);
+    let entry = index(hash(row, &flow.key), row.size);
     let Some(index) = tables.entry(row.first_row + entry / ROW, entry % ROW) else {
         return Plan::Refuse(EdgeReason::NoEndpoint);
     };
     let Some(endpoint) = tables.endpoint(index) else { return Plan::Refuse(EdgeReason::NoEndpoint) };
-    tables.remember(key, index, endpoint.serial);
+    let chosen =
+        ForwardFlow { endpoint: index, serial: endpoint.serial, frontend: row.frontend, ..ForwardFlow::ZERO };
+    tables.remember(&flow.key, &chosen);
     Plan::Send { index, endpoint, is_new: true }
 }
 
 #[inline(always)]
-fn hash(row: &FrontendRow, flow: &Flow) -> u64 {
-    let [a, b, c, d] = flow.client.words;
-    let port = if row.flags & FrontendRow::BY_CLIENT == 0 { flow.port } else { 0 };
+fn hash(row: &FrontendRow, key: &ForwardKey) -> u64 {
+    let [a, b, c, d] = key.client.words;
+    let port = if row.flags & FrontendRow::BY_CLIENT == 0 { key.client_port } else { 0 };
     let high = mix(row.seed ^ (u64::from(a) << 32 | u64::from(b)));
     mix(high ^ (u64::from(c) << 32 | u64::from(d)).wrapping_add(u64::from(port) << 17))
 }
@@ -190,7 +230,7 @@ const fn is_ready(endpoint: &ForwardEndpoint) -> bool {
 /// Whether a packet begins a flow that is known from before.
 #[inline(always)]
 fn begins<T: ForwardTables>(flow: &Flow, known: &ForwardFlow, tables: &T) -> bool {
-    flow.is_attempt || flow.is_datagram && tables.now_ns().saturating_sub(known.seen_ns) > IDLE_NS
+    flow.is_attempt || flow.is_datagram() && tables.now_ns().saturating_sub(known.seen_ns) > IDLE_NS
 }
 
 /// A packet from what may be an endpoint, to what may be a client of it.
@@ -201,12 +241,10 @@ fn answer<T: ForwardTables>(endpoint: &ServiceKey, client: Address, client_port:
         if n >= row.count as usize {
             break;
         }
-        let frontend = row.frontends[n];
-        let key = ForwardKey { client, frontend, client_port, reserved: 0 };
-        if tables.goes_to(&key, endpoint)
-            && let Some(frontend) = tables.name(frontend)
+        if let Some(name) = tables.name(row.frontends[n])
+            && tables.goes_to(&flow_key(client, client_port, &name.key), endpoint)
         {
-            return Plan::Return { frontend };
+            return Plan::Return { frontend: name.key };
         }
     }
     Plan::Leave
@@ -252,7 +290,7 @@ pub fn later<T: ForwardTables>(packet: &Packet, tables: &T) -> Plan {
         return if is_ours(packet, tables) { Plan::Refuse(EdgeReason::LostFragment) } else { Plan::Leave };
     };
     if to.flags & ForwardFragment::RETURN != 0 {
-        return tables.name(to.frontend).map_or(Plan::Leave, |frontend| Plan::Return { frontend });
+        return tables.name(to.frontend).map_or(Plan::Leave, |name| Plan::Return { frontend: name.key });
     }
     if to.serial == 0 {
         return Plan::Leave;
@@ -275,27 +313,13 @@ fn fragment_key(packet: &Packet) -> FragmentKey {
     }
 }
 
-/// An ICMP error goes where the packet went that it is about, or came from.
+/// The packet that an ICMP error quotes, turned round: where that one would go, or come from, the
+/// error goes. As far as [`plain`] looks into it.
 #[inline(always)]
-pub fn error<B: Bytes, T: ForwardTables>(bytes: &B, packet: &Packet, tables: &T) -> Plan {
-    let Some(inner) = quoted(bytes, packet) else { return Plan::Leave };
-    let is_datagram = inner.protocol == protocol::UDP;
-    let from = key(inner.source, inner.source_port, inner.protocol);
-    if let Some(row) = tables.frontend(&from) {
-        // About an answer of the frontend, to the client that the answer was for.
-        let flow =
-            Flow { client: inner.destination, port: inner.destination_port, is_datagram, is_attempt: false };
-        return send(row, &flow, tables);
-    }
-    let to = key(inner.destination, inner.destination_port, inner.protocol);
-    answer(&to, inner.source, inner.source_port, tables)
-}
-
-/// The packet that an ICMP error quotes, as far as it must: its addresses and ports.
-#[inline(always)]
-fn quoted<B: Bytes>(bytes: &B, packet: &Packet) -> Option<Packet> {
+pub fn quoted<B: Bytes>(bytes: &B, packet: &Packet) -> Option<Packet> {
     let at = u32::from(packet.payload);
-    let mut inner = Packet::EMPTY;
+    let mut turned = Packet::EMPTY;
+    let transport;
     if packet.source.is_v4() {
         let header = bytes.read::<20>(at)?;
         let fragment = u16::from_be_bytes([header[6], header[7]]);
@@ -303,30 +327,35 @@ fn quoted<B: Bytes>(bytes: &B, packet: &Packet) -> Option<Packet> {
         if header[0] != 0x45 || fragment & 0x1fff != 0 {
             return None;
         }
-        inner.protocol = header[9];
+        turned.protocol = header[9];
         let word = |n: usize| u32::from_ne_bytes([header[n], header[n + 1], header[n + 2], header[n + 3]]);
-        inner.source = Address::from_v4_word(word(12));
-        inner.destination = Address::from_v4_word(word(16));
-        inner.transport = packet.payload + 20;
+        turned.destination = Address::from_v4_word(word(12));
+        turned.source = Address::from_v4_word(word(16));
+        transport = at + 20;
     } else {
         let [_, _, _, _, _, _, next, _] = bytes.read::<8>(at)?;
-        inner.protocol = next;
-        inner.source = Address::from_bytes(bytes.read::<16>(at + 8)?);
-        inner.destination = Address::from_bytes(bytes.read::<16>(at + 24)?);
-        inner.transport = packet.payload + 40;
+        turned.protocol = next;
+        turned.destination = Address::from_bytes(bytes.read::<16>(at + 8)?);
+        turned.source = Address::from_bytes(bytes.read::<16>(at + 24)?);
+        transport = at + 40;
     }
-    if inner.protocol != protocol::TCP && inner.protocol != protocol::UDP {
+    if turned.protocol != protocol::TCP && turned.protocol != protocol::UDP {
         return None;
     }
-    let ports = bytes.read::<4>(u32::from(inner.transport))?;
-    inner.source_port = u16::from_be_bytes([ports[0], ports[1]]);
-    inner.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
-    Some(inner)
+    let ports = bytes.read::<4>(transport)?;
+    turned.destination_port = u16::from_be_bytes([ports[0], ports[1]]);
+    turned.source_port = u16::from_be_bytes([ports[2], ports[3]]);
+    Some(turned)
 }
 
 #[inline(always)]
 const fn key(address: Address, port: u16, protocol: u8) -> ServiceKey {
     ServiceKey { address, port, protocol, reserved: 0 }
+}
+
+#[inline(always)]
+const fn flow_key(client: Address, client_port: u16, frontend: &ServiceKey) -> ForwardKey {
+    ForwardKey { client, frontend: *frontend, client_port, reserved: 0 }
 }
 
 /// What a change of some words of a packet adds to its checksum (RFC 1624). Words are as they stand

@@ -9,11 +9,12 @@ use crate::edge_answer;
 use crate::edge_frame::Frame;
 use crate::edge_hop::{self, Way};
 use crate::edge_ipip::encapsulate;
-use crate::edge_translate::{forward_error, go, to_client, to_endpoint};
+use crate::edge_translate::{forward_error, go, rest_to_endpoint, to_client, to_endpoint};
 use crate::forward_plan::{
-    FORWARD_PLANNED, LEAVE, Planned, RETURN, SEND, forward_later, forward_note, forward_plain, forward_quoted,
+    FORWARD_PLANNED, LEAVE, Planned, RETURN, SEND, forward_later, forward_note, forward_plain,
+    forward_quoted, plan_quoted,
 };
-use crate::forward_tables::{FORWARD_DEVICES, FORWARD_HOPS, may_be_ours};
+use crate::forward_tables::{FORWARD_DEVICES, FORWARD_HOPS, ends};
 
 /// The frame is for nobody behind this edge, and was not touched.
 pub(crate) const LEFT: u32 = u32::MAX;
@@ -24,23 +25,25 @@ pub(crate) const LEFT: u32 = u32::MAX;
 pub(crate) fn forward(context: *mut xdp_md, network: u32, packet: &Packet) -> u32 {
     // One after the other, not one inside the other: their frames would not fit.
     let step = match Shape::of(packet) {
-        Shape::Plain if !may_be_ours(packet) => LEAVE,
-        Shape::Plain => forward_plain(packet),
-        Shape::First => {
-            let step = forward_plain(packet);
-            forward_note(packet, step);
+        shape @ (Shape::Plain | Shape::First) => {
+            let ends = ends(packet);
+            let step = if ends == 0 { LEAVE } else { forward_plain(packet, ends) };
+            if shape == Shape::First {
+                forward_note(packet, step);
+            }
             step
         }
         Shape::Later => forward_later(packet),
-        Shape::Error => forward_quoted(context, packet),
+        Shape::Error if forward_quoted(context, packet) == 1 => plan_quoted(),
+        Shape::Error => LEAVE,
         Shape::Other => LEAVE,
     };
     let done = match step {
         LEAVE => return LEFT,
-        SEND => match forward_send(context, network, packet) {
+        SEND => match send_on(context, network, packet) {
             STALE => {
                 forward_way_out(context, packet);
-                forward_send(context, network, packet)
+                send_on(context, network, packet)
             }
             done => done,
         },
@@ -63,6 +66,15 @@ pub(crate) fn forward(context: *mut xdp_md, network: u32, packet: &Packet) -> u3
         return refused(EdgeReason::NoRoute);
     }
     done
+}
+
+#[inline(always)]
+fn send_on(context: *mut xdp_md, network: u32, packet: &Packet) -> u32 {
+    if packet.kind == Kind::Whole {
+        forward_send(context, network, packet)
+    } else {
+        forward_send_rest(context, network, packet)
+    }
 }
 
 /// Not a reason: the packet goes into another one.
@@ -136,7 +148,21 @@ pub extern "C" fn forward_send(context: *mut xdp_md, network: u32, packet: *cons
         return refused(EdgeReason::NoRoute);
     }
     // SAFETY: checked above; this processor's own.
-    send(context, network, unsafe { &*packet }, unsafe { &mut *planned })
+    send::<true>(context, network, unsafe { &*packet }, unsafe { &mut *planned })
+        .unwrap_or(refused(EdgeReason::NoRoute))
+}
+
+/// The same for packets without ports of their own: later fragments, ICMP errors. By itself, so that
+/// nobody else pays for what these need.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn forward_send_rest(context: *mut xdp_md, network: u32, packet: *const Packet) -> u32 {
+    let Some(planned) = FORWARD_PLANNED.get_ptr_mut(0) else { return refused(EdgeReason::NoRoute) };
+    if packet.is_null() {
+        return refused(EdgeReason::NoRoute);
+    }
+    // SAFETY: as above.
+    send::<false>(context, network, unsafe { &*packet }, unsafe { &mut *planned })
         .unwrap_or(refused(EdgeReason::NoRoute))
 }
 
@@ -175,7 +201,12 @@ pub extern "C" fn forward_inside(context: *mut xdp_md, packet: *const Packet) ->
 const UNTAGGED: u32 = 14;
 
 #[inline(always)]
-fn send(context: *mut xdp_md, network: u32, packet: &Packet, planned: &mut Planned) -> Option<u32> {
+fn send<const WHOLE: bool>(
+    context: *mut xdp_md,
+    network: u32,
+    packet: &Packet,
+    planned: &mut Planned,
+) -> Option<u32> {
     const NAT: u8 = Forwarding::Nat as u8;
     const IPIP: u8 = Forwarding::Ipip as u8;
     let frame = Frame::of(context);
@@ -204,19 +235,33 @@ fn send(context: *mut xdp_md, network: u32, packet: &Packet, planned: &mut Plann
             return Some(INSIDE);
         }
         if forwarding == NAT {
-            to_endpoint(&frame, network, packet, planned)?;
+            translate::<WHOLE>(&frame, network, packet, planned)?;
         }
         go(&frame, network, is_v4, &hop.ends)?;
         return Some(sent(context, hop.interface));
     }
     tell(hop, bytes);
     if forwarding == NAT {
-        to_endpoint(&frame, network, packet, planned)?;
+        translate::<WHOLE>(&frame, network, packet, planned)?;
     } else if way != Way::Here {
         // The stack would take it for its own.
         return None;
     }
     Some(outcome(EdgeReason::HandedOver as u32, xdp_action::XDP_PASS))
+}
+
+#[inline(always)]
+fn translate<const WHOLE: bool>(
+    frame: &Frame,
+    network: u32,
+    packet: &Packet,
+    planned: &mut Planned,
+) -> Option<()> {
+    if WHOLE {
+        to_endpoint(frame, network, packet, planned)
+    } else {
+        rest_to_endpoint(frame, network, packet, planned)
+    }
 }
 
 /// Counts a packet that goes to its endpoint.

@@ -11,15 +11,16 @@ use aya_ebpf::programs::TcContext;
 use core::ffi::c_void;
 use windrose_abi::codes::protocol;
 use windrose_abi::{Address, EdgeReason, ForwardHop, Forwarding};
-use windrose_engine::forward::{self, Shape};
+use windrose_engine::forward::Shape;
 use windrose_engine::{Kind, Packet, ParseError, frame, packet};
 
 use crate::edge::count;
 use crate::edge_frame::Frame;
 use crate::forward_plan::{
-    FORWARD_PLANNED, LEAVE, RETURN, SEND, forward_later, forward_note, forward_plain, keep,
+    FORWARD_PLANNED, LEAVE, RETURN, SEND, forward_later, forward_note, forward_plain, plan_quoted,
+    take_quoted,
 };
-use crate::forward_tables::{FORWARD_HOPS, KernelForward, may_be_ours};
+use crate::forward_tables::{FORWARD_HOPS, ends};
 use crate::skb::{SkbBytes, parse_at};
 
 /// To the next program on the interface (`TCX_NEXT`), or the stack.
@@ -64,15 +65,17 @@ fn balance(skb: *mut __sk_buff, wanted: u32) -> i32 {
     };
     // One after the other, not one inside the other: their frames would not fit.
     let step = match Shape::of(&packet) {
-        Shape::Plain if !may_be_ours(&packet) => return NEXT,
-        Shape::Plain => forward_plain(&packet),
-        Shape::First => {
-            let step = forward_plain(&packet);
-            forward_note(&packet, step);
+        shape @ (Shape::Plain | Shape::First) => {
+            let ends = ends(&packet);
+            let step = if ends == 0 { LEAVE } else { forward_plain(&packet, ends) };
+            if shape == Shape::First {
+                forward_note(&packet, step);
+            }
             step
         }
         Shape::Later => forward_later(&packet),
-        Shape::Error => forward_quoted_skb(skb, &packet),
+        Shape::Error if forward_quoted_skb(skb, &packet) == 1 => plan_quoted(),
+        Shape::Error => LEAVE,
         Shape::Other => LEAVE,
     };
     if step == LEAVE {
@@ -103,12 +106,12 @@ fn balance(skb: *mut __sk_buff, wanted: u32) -> i32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn forward_quoted_skb(skb: *mut __sk_buff, packet: *const Packet) -> u32 {
+pub extern "C" fn forward_quoted_skb(skb: *mut __sk_buff, packet: *const Packet) -> i32 {
     if packet.is_null() {
-        return LEAVE;
+        return 0;
     }
     // SAFETY: checked above; the only caller passes a live reference.
-    keep(forward::error(&SkbBytes(skb), unsafe { &*packet }, &KernelForward))
+    take_quoted(&SkbBytes(skb), unsafe { &*packet })
 }
 
 #[unsafe(no_mangle)]

@@ -41,25 +41,38 @@ pub(crate) fn put_ends(frame: &Frame, ends: &[u16; 6]) -> Option<()> {
     frame.put(8, word(4))
 }
 
-/// Translates a packet's destination; what an ICMP error quotes is left to [`forward_error`].
+/// Translates the destination of a packet whose ports are there.
 #[inline(always)]
-pub(crate) fn to_endpoint(frame: &Frame, network: u32, packet: &Packet, planned: &mut Planned) -> Option<()> {
+pub(crate) fn to_endpoint(frame: &Frame, network: u32, packet: &Packet, planned: &Planned) -> Option<()> {
     let (old, new) = (&packet.destination, &planned.endpoint.address);
-    let port = planned.endpoint.port;
-    let at = if old.is_v4() { network + 16 } else { network + 24 };
-    put_address(frame, network, at, old, new)?;
-    match packet.kind {
-        Kind::LaterFragment => Some(()),
+    put_destination(frame, network, old, new)?;
+    let delta = Delta::NONE.address(old, new);
+    ports(frame, packet, delta, 2, packet.destination_port, planned.endpoint.port)
+}
+
+/// Translates the destination of any other packet; what an ICMP error quotes is left to
+/// [`forward_error`].
+#[inline(always)]
+pub(crate) fn rest_to_endpoint(
+    frame: &Frame,
+    network: u32,
+    packet: &Packet,
+    planned: &mut Planned,
+) -> Option<()> {
+    let (old, new) = (&packet.destination, &planned.endpoint.address);
+    put_destination(frame, network, old, new)?;
+    if packet.kind == Kind::IcmpError {
         // It quotes what the endpoint is said to have sent.
-        Kind::IcmpError => {
-            planned.quoted = Quoted { old: *old, new: *new, port, is_source: 1, is_outer: 1, reserved: 0 };
-            Some(())
-        }
-        _ => {
-            let delta = Delta::NONE.address(old, new);
-            ports(frame, packet, delta, 2, packet.destination_port, port)
-        }
+        let port = planned.endpoint.port;
+        planned.quoted = Quoted { old: *old, new: *new, port, is_source: 1, is_outer: 1, reserved: 0 };
     }
+    Some(())
+}
+
+#[inline(always)]
+fn put_destination(frame: &Frame, network: u32, old: &Address, new: &Address) -> Option<()> {
+    let at = if old.is_v4() { network + 16 } else { network + 24 };
+    put_address(frame, network, at, old, new)
 }
 
 /// Translates a packet's source; what an ICMP error quotes is left to [`forward_error`].

@@ -6,8 +6,8 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
 use windrose_abi::{Address, ForwardEndpoint, ForwardHop, ServiceKey};
-use windrose_engine::Packet;
-use windrose_engine::forward::{self, Plan};
+use windrose_engine::forward::{self, Ends, Plan};
+use windrose_engine::{Bytes, Packet};
 
 use crate::edge_answer;
 use crate::edge_frame::Frame;
@@ -25,6 +25,8 @@ pub(crate) struct Planned {
     pub(crate) way: u32,
     /// To a client.
     pub(crate) hop: ForwardHop,
+    /// What an ICMP error quotes, turned round.
+    pub(crate) turned: Packet,
     pub(crate) quoted: Quoted,
     /// What fits, where a packet does not; 0: nobody is there.
     pub(crate) mtu: u32,
@@ -83,12 +85,12 @@ pub(crate) fn keep(plan: Plan) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn forward_plain(packet: *const Packet) -> u32 {
+pub extern "C" fn forward_plain(packet: *const Packet, ends: u32) -> u32 {
     if packet.is_null() {
         return LEAVE;
     }
     // SAFETY: checked above; the only caller passes a live reference.
-    keep(forward::plain(unsafe { &*packet }, &KernelForward))
+    keep(forward::plain(unsafe { &*packet }, Ends(ends), &KernelForward))
 }
 
 #[unsafe(no_mangle)]
@@ -103,12 +105,30 @@ pub extern "C" fn forward_later(packet: *const Packet) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn forward_quoted(context: *mut xdp_md, packet: *const Packet) -> u32 {
+pub extern "C" fn forward_quoted(context: *mut xdp_md, packet: *const Packet) -> i32 {
     if packet.is_null() {
-        return LEAVE;
+        return 0;
     }
     // SAFETY: as above.
-    keep(forward::error(&Frame::of(context), unsafe { &*packet }, &KernelForward))
+    take_quoted(&Frame::of(context), unsafe { &*packet })
+}
+
+/// Takes what an ICMP error quotes, for [`plan_quoted`]; 1 if that is of use.
+#[inline(always)]
+pub(crate) fn take_quoted<B: Bytes>(bytes: &B, packet: &Packet) -> i32 {
+    let Some(planned) = FORWARD_PLANNED.get_ptr_mut(0) else { return 0 };
+    let Some(turned) = forward::quoted(bytes, packet) else { return 0 };
+    // SAFETY: this processor's own.
+    unsafe { (*planned).turned = turned };
+    1
+}
+
+/// Plans an ICMP error by what was taken of it.
+#[inline(always)]
+pub(crate) fn plan_quoted() -> u32 {
+    let Some(planned) = FORWARD_PLANNED.get_ptr_mut(0) else { return LEAVE };
+    // SAFETY: this processor's own; planning does not write there.
+    forward_plain(unsafe { &raw const (*planned).turned }, Ends::BOTH.0)
 }
 
 /// Notes what was planned for a first fragment.

@@ -7,17 +7,17 @@ use aya_ebpf::macros::btf_map;
 use aya_ebpf::maps::lpm_trie::Key;
 use windrose_abi::forward::{FILTER_WORDS, MAX_FRONTENDS, filter_bit};
 use windrose_abi::{
-    Address, ForwardEndpoint, ForwardFlow, ForwardFragment, ForwardHop, ForwardKey, FragmentKey, FrontendRow,
-    RangeKey, ReturnRow, ServiceKey, TableRow,
+    Address, ForwardEndpoint, ForwardFlow, ForwardFragment, ForwardHop, ForwardKey, FragmentKey,
+    FrontendName, FrontendRow, RangeKey, ReturnRow, ServiceKey, TableRow,
 };
 use windrose_engine::Packet;
-use windrose_engine::forward::{self, ForwardTables};
+use windrose_engine::forward::{self, Ends, ForwardTables};
 
 #[btf_map]
 static FRONTENDS: HashMap<ServiceKey, FrontendRow, 16384, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 /// By the index in a frontend's number.
 #[btf_map]
-static FRONTEND_NAMES: Array<ServiceKey, 65536> = Array::new();
+static FRONTEND_NAMES: Array<FrontendName, 65536> = Array::new();
 #[btf_map]
 static SOURCE_RANGES: LpmTrie<RangeKey, u32, 16384> = LpmTrie::new();
 #[btf_map]
@@ -43,10 +43,16 @@ pub(crate) static FORWARD_DEVICES: DevMapHash<256> = DevMapHash::new();
 static FORWARD_FILTER: Array<u64, { FILTER_WORDS as usize }> = Array::new();
 
 #[inline(always)]
-pub(crate) fn may_be_ours(packet: &Packet) -> bool {
+pub(crate) fn ends(packet: &Packet) -> u32 {
     let Packet { source, destination, source_port, destination_port, protocol, .. } = packet;
-    is_filtered(filter_bit(destination, *destination_port, *protocol, false))
-        || is_filtered(filter_bit(source, *source_port, *protocol, true))
+    let mut ends = 0;
+    if is_filtered(filter_bit(destination, *destination_port, *protocol, false)) {
+        ends |= Ends::ASKED;
+    }
+    if is_filtered(filter_bit(source, *source_port, *protocol, true)) {
+        ends |= Ends::ANSWERING;
+    }
+    ends
 }
 
 #[inline(always)]
@@ -66,8 +72,8 @@ impl ForwardTables for KernelForward {
     }
 
     #[inline(always)]
-    fn name(&self, frontend: u32) -> Option<ServiceKey> {
-        FRONTEND_NAMES.get(frontend & (MAX_FRONTENDS - 1)).copied()
+    fn name(&self, frontend: u32) -> Option<FrontendName> {
+        FRONTEND_NAMES.get(frontend & (MAX_FRONTENDS - 1)).copied().filter(|name| name.frontend == frontend)
     }
 
     #[inline(always)]
@@ -98,8 +104,8 @@ impl ForwardTables for KernelForward {
     }
 
     #[inline(always)]
-    fn remember(&self, key: &ForwardKey, endpoint: u32, serial: u32) {
-        let flow = ForwardFlow { endpoint, serial, seen_ns: self.now_ns() };
+    fn remember(&self, key: &ForwardKey, flow: &ForwardFlow) {
+        let flow = ForwardFlow { seen_ns: self.now_ns(), ..*flow };
         // An LRU makes room for itself.
         let _ = FORWARD_FLOWS.insert(key, &flow, 0);
     }

@@ -25,8 +25,9 @@ impl ForwardTables for Plain {
         self.frontends.get(key)
     }
 
-    fn name(&self, frontend: u32) -> Option<ServiceKey> {
-        self.frontends.iter().find(|(_, row)| row.frontend == frontend).map(|(key, _)| *key)
+    fn name(&self, frontend: u32) -> Option<FrontendName> {
+        let (key, row) = self.frontends.iter().find(|(_, row)| row.frontend == frontend)?;
+        Some(FrontendName { key: *key, frontend, flags: row.flags })
     }
 
     fn is_in_range(&self, _: u32, source: &Address) -> bool {
@@ -51,8 +52,8 @@ impl ForwardTables for Plain {
         Some(was)
     }
 
-    fn remember(&self, key: &ForwardKey, endpoint: u32, serial: u32) {
-        self.flows.borrow_mut().insert(*key, ForwardFlow { endpoint, serial, seen_ns: NOW_NS });
+    fn remember(&self, key: &ForwardKey, flow: &ForwardFlow) {
+        self.flows.borrow_mut().insert(*key, ForwardFlow { seen_ns: NOW_NS, ..*flow });
     }
 
     fn returns(&self, key: &ServiceKey) -> Option<&ReturnRow> {
@@ -189,6 +190,21 @@ fn who_may_not_ask_and_who_finds_nobody_is_refused() {
     assert_eq!(decided(&syn, &tables), Plan::Refuse(EdgeReason::NoEndpoint));
     tables.frontends.get_mut(&front).unwrap().size = 0;
     assert_eq!(decided(&syn, &tables), Plan::Refuse(EdgeReason::NoEndpoint));
+}
+
+#[test]
+fn a_known_flow_ends_with_its_frontend_and_with_the_leave_to_ask() {
+    let mut tables = tables(protocol::TCP);
+    let front = key(v4(FRONT), 443, protocol::TCP);
+    let ack = asked(protocol::TCP, TCP_ACK);
+    sent(&asked(protocol::TCP, TCP_SYN), &tables);
+    tables.frontends.get_mut(&front).unwrap().flags = FrontendRow::HAS_RANGES;
+    assert_eq!(decided(&ack, &tables), Plan::Refuse(EdgeReason::SourceRange));
+    let row = tables.frontends.remove(&front).unwrap();
+    assert_eq!(decided(&ack, &tables), Plan::Leave);
+    // There again under another number it knows nothing of what was.
+    tables.frontends.insert(front, FrontendRow { frontend: 4, flags: 0, ..row });
+    assert!(matches!(decided(&ack, &tables), Plan::Send { is_new: true, .. }));
 }
 
 #[test]

@@ -40,6 +40,7 @@ const LAYOUTS: &[&str] = &[
     "ForwardHop",
     "ForwardKey",
     "FragmentKey",
+    "FrontendName",
     "FrontendRow",
     "LookUpTimes",
     "Offsets",

@@ -105,12 +105,16 @@ impl Forwarder {
             maps.frontends.put(key, &FrontendRow::ZERO)?;
         }
         for (key, row) in &changed {
+            maps.put_name(key, row)?;
             maps.frontends.put(key, row)?;
         }
         outcome.changed = changed.len();
         outcome.frontends = numbers.len();
         let gone: Vec<ServiceKey> =
             self.frontends.keys().filter(|key| !numbers.contains_key(key)).copied().collect();
+        for held in gone.iter().filter_map(|key| self.frontends.get(key)) {
+            maps.drop_name(&held.row)?;
+        }
         for key in gone.iter().chain(self.addresses.difference(&addresses)) {
             maps.frontends.delete(key)?;
         }
@@ -172,8 +176,7 @@ impl Forwarder {
         Ok(indices)
     }
 
-    /// Writes a frontend's name and table, unless they are there; answers its row and whether that
-    /// is to be written. Rows that are no longer used are added to `freed`.
+    /// Writes a frontend's table, unless it is there; answers its row and whether that is to be written. Rows that are no longer used are added to `freed`.
     fn put_table(
         &mut self,
         maps: &ForwardMaps,
@@ -219,7 +222,6 @@ impl Forwarder {
             })?;
             // The serial of endpoints tells times apart as well as one of its own would.
             row.frontend = index | self.serial.wrapping_mul(0x9e37) << FRONTEND_BITS;
-            maps.names.put(&index, &key)?;
         }
         if held.is_none_or(|held| held.table != table) {
             if let Some(held) = held {

@@ -1,7 +1,7 @@
 //! The maps of balancing, and what an earlier agent has left in them.
 
 use windrose_abi::forward::{FILTER_WORDS, MAX_FRONTENDS};
-use windrose_abi::{ForwardEndpoint, FrontendRow, RangeKey, ReturnRow, ServiceKey, TableRow};
+use windrose_abi::{ForwardEndpoint, FrontendName, FrontendRow, RangeKey, ReturnRow, ServiceKey, TableRow};
 
 use super::held::{Forwarder, Held, rows};
 use crate::edge::rooms::Rooms;
@@ -13,7 +13,7 @@ use crate::maps::Table;
 #[derive(Debug)]
 pub(in crate::edge) struct ForwardMaps {
     pub(in crate::edge) frontends: Table<ServiceKey, FrontendRow>,
-    pub(in crate::edge) names: Table<u32, ServiceKey>,
+    pub(in crate::edge) names: Table<u32, FrontendName>,
     pub(in crate::edge) ranges: Table<Prefixed<RangeKey>, u32>,
     pub(in crate::edge) tables: Table<u32, TableRow>,
     pub(in crate::edge) endpoints: Table<u32, ForwardEndpoint>,
@@ -40,6 +40,17 @@ pub(in crate::edge) struct Capacity {
 }
 
 impl ForwardMaps {
+    /// Names a frontend by its number, for the flows that it has.
+    pub(super) fn put_name(&self, key: &ServiceKey, row: &FrontendRow) -> Result<(), DatapathError> {
+        let name = FrontendName { key: *key, frontend: row.frontend, flags: row.flags };
+        self.names.put(&(row.frontend & (MAX_FRONTENDS - 1)), &name)
+    }
+
+    /// No flow finds this frontend any more.
+    pub(super) fn drop_name(&self, row: &FrontendRow) -> Result<(), DatapathError> {
+        self.names.put(&(row.frontend & (MAX_FRONTENDS - 1)), &FrontendName::ZERO)
+    }
+
     /// What an earlier agent has left.
     pub(in crate::edge) fn read(&self, capacity: Capacity) -> Result<Forwarder, DatapathError> {
         let mut held = Forwarder {
@@ -70,6 +81,8 @@ impl ForwardMaps {
                 table.extend(self.tables.get(&(row.first_row + n))?.unwrap_or_default().endpoints);
             }
             table.truncate(row.size as usize);
+            // One that was being taken away has no name any more.
+            self.put_name(&key, &row)?;
             held.frontends.insert(key, Held { row, table });
         }
         self.returns.for_each(|key, row| {
