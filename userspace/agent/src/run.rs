@@ -62,7 +62,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         }
         policy.read(datapath.generation())
     };
-    let edge = Guard::open(&pins, &config.capacities, &config.edge).inspect_err(|_| {
+    let edge = Guard::open(&pins, &config.capacities, &config.edge, &config.state).inspect_err(|_| {
         if !has_pins {
             // They enforce nothing yet.
             let _ = pins.remove();
@@ -166,7 +166,9 @@ fn serve(
         let mut answers = tokio::spawn(admin::serve(listener, Arc::clone(agent), stopped.clone()));
         let mut house = tokio::spawn(housekeeping::keep(Arc::clone(agent), pins.clone(), stopped.clone()));
         let checking = agent.edge.clone().filter(|guard| guard.is_checking());
-        let mut checks = checking.map(|guard| tokio::spawn(edge::check(guard, stopped)));
+        let mut checks = checking.map(|guard| tokio::spawn(edge::check(guard, stopped.clone())));
+        let fetching = agent.edge.clone().filter(|guard| guard.is_fetching());
+        let mut fetches = fetching.map(|guard| tokio::spawn(edge::fetch(guard, stopped)));
         // Before anybody is told that the agent is ready: unhandled, SIGHUP would end it.
         let mut signals = Signals::new()?;
         notify(&[sd_notify::NotifyState::Ready]);
@@ -187,8 +189,8 @@ fn serve(
         let _ = stop.send(true);
         finish(answers).await?;
         finish(house).await.map(|_| ())?;
-        if let Some(checks) = checks.take() {
-            finish(checks).await?;
+        for task in [checks.take(), fetches.take()].into_iter().flatten() {
+            finish(task).await?;
         }
         if ended.is_ok() && pins.exist() {
             tracing::info!("the agent ends; enforcement stays in place until `windrose detach`");
