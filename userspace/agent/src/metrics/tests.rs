@@ -17,7 +17,9 @@ use windrose_policy::tables::{Compiler, Settings};
 
 use super::*;
 use crate::book::Book;
-use crate::edge::{BalanceSample, BalanceView, EdgeView, FetchView, Forwarded, InterfaceView, ListView, SourceSample};
+use crate::edge::{
+    BalanceSample, BalanceView, EdgeView, FetchView, Forwarded, InterfaceView, ListView, SourceSample,
+};
 use crate::snapshot::Counts as ModelCounts;
 
 fn name(namespace: &str, name: &str) -> ObjectName {
