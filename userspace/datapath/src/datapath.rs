@@ -188,6 +188,17 @@ impl Datapath {
         attached
     }
 
+    /// Puts these programs in the place of those that an earlier agent has left attached, which may be
+    /// those that measure: an agent that is killed meanwhile does not take them back. Nothing is
+    /// attached where nothing is. What is in force stays: its tables are of the same ABI.
+    pub fn replace_adopted(&mut self) -> Result<(), DatapathError> {
+        if self.adopted {
+            programs::replace(&self.loaded().ebpf, &self.pins)?;
+            self.is_attached = true;
+        }
+        Ok(())
+    }
+
     /// The programs that are attached, or are to be.
     pub(crate) fn loaded(&self) -> &Loaded {
         self.timed.as_ref().filter(|_| self.is_timed).unwrap_or(&self.plain)
