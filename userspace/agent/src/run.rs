@@ -54,8 +54,12 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let mut datapath = Datapath::open(machine, pins.clone(), config.capacities.clone())
         .context("cannot open the data path; nothing is attached")?;
     // Before a policy is, which may be refused.
-    if let Err(error) = datapath.replace_adopted() {
-        tracing::warn!(error = error.with_causes(), "cannot replace the programs that are attached");
+    match datapath.replace_adopted() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("the programs of an earlier agent were others: replaced"),
+        Err(error) => {
+            tracing::warn!(error = error.with_causes(), "cannot replace the programs that are attached");
+        }
     }
     let read = if let Some(read) = early {
         Ok(read)

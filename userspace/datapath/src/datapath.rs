@@ -188,15 +188,16 @@ impl Datapath {
         attached
     }
 
-    /// Puts these programs in the place of those that an earlier agent has left attached, which may be
-    /// those that measure: an agent that is killed meanwhile does not take them back. Nothing is
-    /// attached where nothing is. What is in force stays: its tables are of the same ABI.
-    pub fn replace_adopted(&mut self) -> Result<(), DatapathError> {
-        if self.adopted {
-            programs::replace(&self.loaded().ebpf, &self.pins)?;
-            self.is_attached = true;
+    /// Puts these programs in the place of those that an earlier agent has left attached, if they are
+    /// others: they may be those that measure, which an agent that is killed does not take back.
+    /// Nothing is attached where nothing is. What is in force stays: its tables are of the same ABI.
+    /// True: they were replaced.
+    pub fn replace_adopted(&mut self) -> Result<bool, DatapathError> {
+        let is_due = self.adopted && programs::are_others(&self.plain.ebpf, &self.pins)?;
+        if is_due {
+            programs::replace(&self.plain.ebpf, &self.pins)?;
         }
-        Ok(())
+        Ok(is_due)
     }
 
     /// The programs that are attached, or are to be.
