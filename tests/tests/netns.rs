@@ -20,6 +20,8 @@ mod cluster;
 mod edge;
 #[path = "netns/edge_balance.rs"]
 mod edge_balance;
+#[path = "netns/edge_fetch.rs"]
+mod edge_fetch;
 #[path = "netns/egress.rs"]
 mod egress;
 #[path = "netns/endpoints.rs"]
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         cluster::tests(),
         edge::tests(),
         edge_balance::tests(),
+        edge_fetch::tests(),
         egress::tests(),
         endpoints::tests(),
         harness::tests(),

@@ -21,6 +21,7 @@ tests![
     measuring_ends_with_whoever_asked,
     measuring_ends_with_an_agent_that_is_told_to,
     an_agent_that_was_killed_has_its_programs_replaced,
+    programs_are_replaced_though_the_policy_is_refused,
     who_detaches_meanwhile_stays_detached,
     one_profile_at_a_time,
     metrics_of_verdicts_are_switched_by_the_configuration,
@@ -221,6 +222,30 @@ fn an_agent_that_was_killed_has_its_programs_replaced() -> Result<()> {
     let now = attached(&agent)?;
     ensure!(now != timed && now != plain, "{now}, before {timed} and {plain}");
     await_plain(&agent, now)
+}
+
+fn programs_are_replaced_though_the_policy_is_refused() -> Result<()> {
+    let pair = Pair::new()?;
+    let mut agent = Agent::start(&pair.world, &policy())?;
+    let plain = attached(&agent)?;
+    let child = Profile::begin(&agent, "1m")?;
+    await_timed(&agent, plain)?;
+    let timed = attached(&agent)?;
+    agent.kill()?;
+    drop(child);
+    agent.write("kind: nonsense\n")?;
+    agent.run()?;
+    wait::until_true("the agent answers", PATIENCE, || Ok(agent.get("/status").is_ok()))?;
+    let now = attached(&agent)?;
+    ensure!(now != timed && now != plain, "{now}, before {timed} and {plain}");
+    let own = programs(&agent)?.into_iter().find(|(name, ..)| name == "packet_egress").map(|(_, id, _)| id);
+    ensure!(own == Some(now), "{now} is attached, the agent has {own:?}");
+    ensure!(agent.get("/readyz")?.0 == 503, "nonsense is in force");
+    pair.web.tcp(pair.cart.v4(PORT)).passes()?;
+    pair.web.tcp(pair.cart.v4(OTHER)).is_refused()?;
+    agent.apply(&policy())?;
+    await_plain(&agent, now)?;
+    pair.web.tcp(pair.cart.v4(OTHER)).is_refused()
 }
 
 fn who_detaches_meanwhile_stays_detached() -> Result<()> {

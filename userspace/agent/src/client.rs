@@ -96,7 +96,8 @@ pub(crate) fn follow(
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+/// Tasks of one call.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a task")
 }
 

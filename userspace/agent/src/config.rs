@@ -1,8 +1,9 @@
 //! The agent's configuration file.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -26,6 +27,7 @@ const KEYS: &[&str] = &[
     "profile",
     "log.level",
     "log.format",
+    "state",
 ];
 
 /// A larger file is no configuration.
@@ -53,6 +55,9 @@ pub(crate) struct Config {
     pub(crate) profile: bool,
     /// `log`: what is logged and how.
     pub(crate) log: Log,
+    /// `state`: the folder for what is to outlive the agent beside the kernel's half: copies of
+    /// fetched lists. What systemd says (`StateDirectory=`), or /var/lib/windrose.
+    pub(crate) state: PathBuf,
     /// `edge`: what is dropped at interfaces; nothing.
     pub(crate) edge: EdgeChoices,
 }
@@ -119,6 +124,7 @@ impl Default for Config {
             statistics: false,
             profile: false,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
+            state: state_of(std::env::var_os("STATE_DIRECTORY").as_deref()),
             edge: EdgeChoices::default(),
         }
     }
@@ -150,7 +156,7 @@ impl Config {
             let set = if setting.key.starts_with("edge.") {
                 config.edge.set(&setting, folder)
             } else {
-                config.set(&setting)
+                config.set(&setting, folder)
             };
             if let Err(message) = set {
                 faults.push(fault(setting.place, message));
@@ -161,7 +167,7 @@ impl Config {
         if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 
-    fn set(&mut self, setting: &Setting) -> Result<(), String> {
+    fn set(&mut self, setting: &Setting, folder: &Path) -> Result<(), String> {
         let Setting { key, text, .. } = setting;
         match key.as_str() {
             "admin" => self.admin = parse_admin(text).map_err(|why| format!("admin is `{text}`: {why}"))?,
@@ -176,6 +182,8 @@ impl Config {
                 self.refused_ingress = RefusedIngress::from_str(text, false)
                     .map_err(|_| format!("{key} is `{text}`; it must be `drop`, `reset` or `unreachable`"))?;
             }
+            "state" if text.is_empty() => return Err("state is empty; it must be a folder".to_owned()),
+            "state" => self.state = folder.join(text),
             "log.level" => self.log.level.clone_from(text),
             "log.format" => {
                 self.log.format = match text.as_str() {
@@ -194,6 +202,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The first folder of `STATE_DIRECTORY` (systemd.exec(5)), or the usual one.
+fn state_of(folders: Option<&OsStr>) -> PathBuf {
+    let first = folders.and_then(|folders| std::env::split_paths(folders).next());
+    first.filter(|folder| folder.is_absolute()).unwrap_or_else(|| PathBuf::from("/var/lib/windrose"))
 }
 
 fn boolean(key: &str, text: &str) -> Result<bool, String> {
@@ -221,14 +235,23 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "admin: '[::1]:1'\naudit: true\nstatistics: true\nprofile: true\nflow_idle_seconds: 5\n\
-                    refused_ingress: reset\ncapacities: {rules: 10}\nlog: {level: debug, format: json}\n";
+                    state: kept\nrefused_ingress: reset\ncapacities: {rules: 10}\nlog: {level: debug, format: json}\n";
         let config = parse(text).unwrap();
         assert_eq!(config.admin.to_string(), "[::1]:1");
         assert!(config.audit && config.statistics && config.profile);
         assert_eq!(config.flow_idle, Duration::from_secs(5));
+        assert_eq!(config.state, Path::new("kept"));
         assert_eq!(config.refused_ingress, RefusedIngress::Reset);
         assert_eq!(config.capacities.of("RULES"), 10);
         assert_eq!(config.log, Log { level: "debug".to_owned(), format: LogFormat::Json });
+    }
+
+    #[test]
+    fn what_systemd_says_is_where_state_is_kept() {
+        assert_eq!(state_of(Some(OsStr::new("/a:/b"))), Path::new("/a"));
+        for none in [None, Some(OsStr::new("")), Some(OsStr::new("relative"))] {
+            assert_eq!(state_of(none), Path::new("/var/lib/windrose"));
+        }
     }
 
     #[test]

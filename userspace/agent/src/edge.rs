@@ -1,10 +1,12 @@
 //! The edge: what the agent has dropped at interfaces, kept as configured while it runs.
 
+use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use windrose_datapath::abi::EdgeReason;
 use windrose_datapath::{
     Capacities, DatapathError, Edge, MapFill, MapMemory, Pins, ProgramMemory, ProgramStatus,
@@ -16,6 +18,7 @@ mod balance;
 mod command;
 mod config;
 mod entries;
+mod fetch;
 mod frontends;
 mod keeper;
 mod list;
@@ -28,6 +31,8 @@ pub(crate) use balance::{BalanceSample, BalanceView, EndpointView, FrontendView,
 pub(crate) use balance::{Forwarded, SourceSample};
 pub(crate) use command::{EdgeArgs, run};
 pub(crate) use config::{EdgeChoices, KEYS};
+use fetch::Fetch;
+pub(crate) use fetch::{FetchView, fetch};
 pub(crate) use keeper::Keeper;
 use keeper::Signal;
 pub(crate) use prefix::parse as parse_prefix;
@@ -40,6 +45,10 @@ pub(crate) struct Guard {
     published: Mutex<EdgeView>,
     /// Where it balances.
     balancer: Option<Balancer>,
+    /// For each list of the configuration that is named by URL.
+    fetches: Vec<Option<Arc<Fetch>>>,
+    /// Marked when they are to be fetched now.
+    fetch_again: watch::Sender<()>,
     /// The keeper's, once it runs.
     signals: OnceLock<SyncSender<Signal>>,
 }
@@ -76,8 +85,35 @@ pub(crate) struct ListView {
     pub(crate) entries: Option<usize>,
     /// When that was read, RFC 3339.
     pub(crate) read_at: Option<String>,
-    /// Why what is on disk is not in force; empty if it is.
+    /// Why what is on disk, or was fetched, is not in force; empty if it is.
     pub(crate) faults: Vec<FaultView>,
+    /// How it is fetched; absent for a file.
+    pub(crate) fetch: Option<FetchView>,
+}
+
+impl ListView {
+    /// Whether what is on disk, or at its URL, is in force.
+    pub(crate) fn is_ready(&self) -> bool {
+        let fetched = |fetch: &FetchView| fetch.error.is_none() && fetch.confirmed_at.is_some();
+        self.faults.is_empty() && self.fetch.as_ref().is_none_or(fetched)
+    }
+
+    /// How it stands, for people.
+    pub(crate) fn state(&self) -> String {
+        // Seconds are enough.
+        let second =
+            |time: &Option<String>| time.as_ref().map(|time| format!("{}Z", time.get(..19).unwrap_or(time)));
+        if let Some(fault) = self.faults.first() {
+            return format!("refused: {fault}");
+        }
+        let Some(fetch) = &self.fetch else { return "in force".to_owned() };
+        match (second(&fetch.confirmed_at), &fetch.error) {
+            (Some(at), None) => format!("in force, as of {at}"),
+            (Some(at), Some(error)) => format!("kept as of {at}: {error}"),
+            (None, None) => "not fetched yet".to_owned(),
+            (None, Some(error)) => format!("not fetched yet: {error}"),
+        }
+    }
 }
 
 /// What a scrape shows of the edge.
@@ -93,11 +129,12 @@ pub(crate) struct EdgeSample {
 
 impl Guard {
     /// Loads the edge; nothing is attached. `None`: none is configured, and one that an earlier
-    /// agent has left is taken off.
+    /// agent has left is taken off. Copies of fetched lists are below `state`.
     pub(crate) fn open(
         pins: &Pins,
         capacities: &Capacities,
         choices: &EdgeChoices,
+        state: &Path,
     ) -> Result<Option<Arc<Self>>> {
         if !choices.is_wanted() {
             let interfaces =
@@ -111,6 +148,8 @@ impl Guard {
         Ok(Some(Arc::new(Self {
             edge,
             choices: choices.clone(),
+            fetches: choices.lists.iter().map(|choice| Fetch::open(choice, state)).collect(),
+            fetch_again: watch::Sender::new(()),
             published: Mutex::default(),
             balancer: choices.balance.is_wanted().then(Balancer::default),
             signals: OnceLock::new(),
@@ -119,14 +158,28 @@ impl Guard {
 
     /// What it is doing.
     pub(crate) fn view(&self) -> EdgeView {
-        EdgeView { balance: self.balance_view(), ..self.published().clone() }
+        let mut view = EdgeView { balance: self.balance_view(), ..self.published().clone() };
+        for (list, fetch) in view.lists.iter_mut().zip(&self.fetches) {
+            list.fetch = fetch.as_ref().map(|fetch| fetch.view());
+        }
+        view
     }
 
-    /// Has the lists read again, as if their files had changed.
+    /// Has the lists read again, as if their files had changed, and fetched.
     pub(crate) fn read_lists(&self) {
+        self.tell(Signal::Files);
+        self.fetch_again.send_replace(());
+    }
+
+    /// Whether lists are to be fetched.
+    pub(crate) fn is_fetching(&self) -> bool {
+        self.fetches.iter().any(Option::is_some)
+    }
+
+    fn tell(&self, signal: Signal) {
         if let Some(signals) = self.signals.get() {
-            // A full queue holds the same already.
-            let _ = signals.try_send(Signal::Files);
+            // A full queue is worked off by somebody who looks at everything.
+            let _ = signals.try_send(signal);
         }
     }
 

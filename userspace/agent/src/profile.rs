@@ -13,6 +13,7 @@ mod html;
 mod measure;
 mod reckon;
 mod report;
+mod rows;
 mod svg;
 mod text;
 

@@ -297,7 +297,7 @@ pub(crate) fn connection(
         packets_received: row.segments_received,
         retransmits: row.retransmits,
         rtt_seconds: micros(row.srtt_us),
-        min_rtt_seconds: micros(row.min_rtt_us),
+        min_rtt_seconds: micros(min_rtt_us(row)),
         found: row.flags & ConnectionRow::FOUND != 0,
         service: balanced.of(row.cookie, row.direction, book),
     }
@@ -385,6 +385,12 @@ pub(crate) fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
+/// TCP's minimum round-trip time, microseconds; 0 before the first sample, where TCP has the largest
+/// number (`minmax_reset` in `tcp_init_sock`).
+pub(crate) const fn min_rtt_us(row: &ConnectionRow) -> u32 {
+    if row.min_rtt_us == u32::MAX { 0 } else { row.min_rtt_us }
+}
+
 fn micros(us: u32) -> f64 {
     f64::from(us) / 1e6
 }
@@ -419,6 +425,15 @@ mod tests {
         assert_eq!(&*view.source.identity, "world");
         assert_eq!(view.peer(), &view.source);
         assert_eq!((view.kind.as_str(), view.reason.as_str()), ("refused", "isolated"));
+    }
+
+    #[test]
+    fn a_connection_that_is_not_answered_yet_has_no_round_trip_time() {
+        let view = |min_rtt_us| {
+            let row = ConnectionRow { min_rtt_us, ..ConnectionRow::ZERO };
+            connection(&row, &Balanced::default(), &Book::default(), &Clock::now()).min_rtt_seconds
+        };
+        assert_eq!((view(u32::MAX), view(0), view(2_000_000)), (0.0, 0.0, 2.0));
     }
 
     #[test]

@@ -53,6 +53,14 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
 
     let mut datapath = Datapath::open(machine, pins.clone(), config.capacities.clone())
         .context("cannot open the data path; nothing is attached")?;
+    // Before a policy is, which may be refused.
+    match datapath.replace_adopted() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("the programs of an earlier agent were others: replaced"),
+        Err(error) => {
+            tracing::warn!(error = error.with_causes(), "cannot replace the programs that are attached");
+        }
+    }
     let read = if let Some(read) = early {
         Ok(read)
     } else {
@@ -62,7 +70,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         }
         policy.read(datapath.generation())
     };
-    let edge = Guard::open(&pins, &config.capacities, &config.edge).inspect_err(|_| {
+    let edge = Guard::open(&pins, &config.capacities, &config.edge, &config.state).inspect_err(|_| {
         if !has_pins {
             // They enforce nothing yet.
             let _ = pins.remove();
@@ -166,7 +174,9 @@ fn serve(
         let mut answers = tokio::spawn(admin::serve(listener, Arc::clone(agent), stopped.clone()));
         let mut house = tokio::spawn(housekeeping::keep(Arc::clone(agent), pins.clone(), stopped.clone()));
         let checking = agent.edge.clone().filter(|guard| guard.is_checking());
-        let mut checks = checking.map(|guard| tokio::spawn(edge::check(guard, stopped)));
+        let mut checks = checking.map(|guard| tokio::spawn(edge::check(guard, stopped.clone())));
+        let fetching = agent.edge.clone().filter(|guard| guard.is_fetching());
+        let mut fetches = fetching.map(|guard| tokio::spawn(edge::fetch(guard, stopped)));
         // Before anybody is told that the agent is ready: unhandled, SIGHUP would end it.
         let mut signals = Signals::new()?;
         notify(&[sd_notify::NotifyState::Ready]);
@@ -187,8 +197,8 @@ fn serve(
         let _ = stop.send(true);
         finish(answers).await?;
         finish(house).await.map(|_| ())?;
-        if let Some(checks) = checks.take() {
-            finish(checks).await?;
+        for task in [checks.take(), fetches.take()].into_iter().flatten() {
+            finish(task).await?;
         }
         if ended.is_ok() && pins.exist() {
             tracing::info!("the agent ends; enforcement stays in place until `windrose detach`");

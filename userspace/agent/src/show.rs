@@ -189,7 +189,11 @@ fn edge_lines(edge: &EdgeView) -> Vec<String> {
         let entries = list.entries.map_or("entries of an earlier agent".to_owned(), |n| {
             if n == 1 { "1 entry".to_owned() } else { format!("{n} entries") }
         });
-        let state = if list.faults.is_empty() { "in force" } else { "in force; what is on disk is refused" };
+        let state = match (list.faults.is_empty(), &list.fetch) {
+            (false, None) => "in force; what is on disk is refused".to_owned(),
+            (false, Some(_)) => "in force; what was fetched is refused".to_owned(),
+            (true, _) => list.state(),
+        };
         format!("deny list {}: {entries} {state}", list.list)
     });
     interfaces.chain(lists).chain(edge.balance.iter().flat_map(balance_lines)).collect()

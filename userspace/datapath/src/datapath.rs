@@ -188,6 +188,18 @@ impl Datapath {
         attached
     }
 
+    /// Puts these programs in the place of those that an earlier agent has left attached, if they are
+    /// others: they may be those that measure, which an agent that is killed does not take back.
+    /// Nothing is attached where nothing is. What is in force stays: its tables are of the same ABI.
+    /// True: they were replaced.
+    pub fn replace_adopted(&mut self) -> Result<bool, DatapathError> {
+        let is_due = self.adopted && programs::are_others(&self.plain.ebpf, &self.pins)?;
+        if is_due {
+            programs::replace(&self.plain.ebpf, &self.pins)?;
+        }
+        Ok(is_due)
+    }
+
     /// The programs that are attached, or are to be.
     pub(crate) fn loaded(&self) -> &Loaded {
         self.timed.as_ref().filter(|_| self.is_timed).unwrap_or(&self.plain)

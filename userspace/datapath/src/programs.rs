@@ -174,6 +174,23 @@ pub(crate) fn replace(ebpf: &Ebpf, pins: &Pins) -> Result<(), DatapathError> {
     Ok(())
 }
 
+/// Whether programs behind pinned links are others than these, as far as the verifier tells: it walks
+/// more of those that measure.
+pub(crate) fn are_others(ebpf: &Ebpf, pins: &Pins) -> Result<bool, DatapathError> {
+    let attached = attached(pins)?;
+    for spec in PROGRAMS.iter().filter(|spec| matches!(spec.hook, Hook::Cgroup(_))) {
+        let Some((_, id)) = attached.iter().find(|(name, _)| *name == spec.name) else { continue };
+        let reading = || DatapathError::call(format!("reading program `{}`", spec.name));
+        let program = sys::program_of(*id).map_err(reading())?;
+        let theirs = sys::program_info(program.as_fd()).map_err(reading())?;
+        let ours = sys::program_info(descriptor(ebpf, spec.name)?).map_err(reading())?;
+        if theirs.verified_instructions() != ours.verified_instructions() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The id of the program behind each link that is pinned.
 pub(crate) fn attached(pins: &Pins) -> Result<Vec<(&'static str, u32)>, DatapathError> {
     let mut attached = Vec::new();

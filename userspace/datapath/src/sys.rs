@@ -17,6 +17,7 @@ const PROG_LOAD: u32 = 5;
 const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const PROG_TEST_RUN: u32 = 10;
+const PROG_GET_FD_BY_ID: u32 = 13;
 const MAP_BY_ID: u32 = 14;
 const OBJ_INFO: u32 = 15;
 const RAW_TRACEPOINT_OPEN: u32 = 17;
@@ -266,6 +267,11 @@ pub(crate) fn test_run_cost(program: BorrowedFd<'_>, frame: &[u8], runs: u32) ->
         .u32(32, runs);
     attr.call(PROG_TEST_RUN)?;
     Ok(u32::from_ne_bytes([attr.0[36], attr.0[37], attr.0[38], attr.0[39]]))
+}
+
+/// A program by its id.
+pub(crate) fn program_of(id: u32) -> io::Result<OwnedFd> {
+    Attr::new().u32(0, id).call_for_fd(PROG_GET_FD_BY_ID)
 }
 
 /// What the kernel knows of a program.

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use super::config::default_limits;
 use super::entries::{AddedView, AnswerView, DenyView, Ended, EntryView};
+use super::fetch::{self, Limits, Url};
 use super::{frontends, lists, prefix};
 use crate::cli::{AskArgs, Format};
 use crate::client::{self, Method};
 use crate::clock;
 use crate::output::{self, Paint, columns};
-use crate::refused::{Refused, count};
+use crate::refused::{FaultView, Refused, count};
 
 /// Where the agent answers about denied sources.
 pub(crate) const PATH: &str = "/edge/deny";
@@ -29,7 +31,7 @@ pub(crate) struct EdgeArgs {
 enum EdgeCommand {
     /// Drop every packet from an address or prefix, from now on
     Deny(DenyArgs),
-    /// Take back what `deny` or the gateway has added; lists are edited in their files
+    /// Take back what `deny` or the gateway has added; lists are edited where they come from
     Undeny(PrefixArgs),
     /// Show what was added and which lists are in force, or all that is known of an address
     List(ListArgs),
@@ -82,9 +84,12 @@ struct FrontendsArgs {
 /// `windrose edge check`.
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Files with an address or prefix a line
-    #[arg(value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
+    /// Lists with an address or prefix a line; what is at a URL is fetched
+    #[arg(value_name = "FILE|URL", required = true)]
+    lists: Vec<PathBuf>,
+    /// Certificate authorities in PEM to trust in place of the system's, for lists by https
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 fn parse_time(text: &str) -> Result<String, String> {
@@ -115,18 +120,33 @@ pub(crate) fn run(args: &EdgeArgs) -> Result<()> {
             show(ask, Method::GET, &[("prefix", prefix.clone())], |answer: &AnswerView| answer_text(answer))
         }
         EdgeCommand::Frontends(FrontendsArgs { ask }) => frontends::show(ask),
-        EdgeCommand::Check(CheckArgs { files }) => check(files),
+        EdgeCommand::Check(args) => check(args),
         EdgeCommand::List(ListArgs { prefix: None, ask }) => show(ask, Method::GET, &[], list_text),
     }
 }
 
-fn check(files: &[PathBuf]) -> Result<()> {
+fn check(args: &CheckArgs) -> Result<()> {
+    let limits = Limits { ca_file: args.ca_file.clone(), ..default_limits() };
     let mut faults = Vec::new();
-    for file in files {
-        match lists::read(&file.display().to_string(), file) {
-            Ok(entries) => {
-                output::print(&format!("{}: {}\n", file.display(), count(entries.len(), "entry")))?;
+    for list in &args.lists {
+        let text = list.to_string_lossy();
+        let (name, read) = if Url::is_meant(&text) {
+            match Url::parse(&text) {
+                Ok(url) => {
+                    let name = url.to_string();
+                    let read = client::runtime()?.block_on(fetch::check(&name, &url, &limits));
+                    (name, read.map(|entries| entries.len()))
+                }
+                // Not repeated: it may hold a secret.
+                Err(why) => ("a URL".to_owned(), Err(vec![FaultView::without_place(why)])),
             }
+        } else {
+            let name = list.display().to_string();
+            let read = lists::read(&name, list);
+            (name, read.map(|entries| entries.len()))
+        };
+        match read {
+            Ok(entries) => output::print(&format!("{name}: {}\n", count(entries, "entry")))?,
             Err(found) => faults.extend(found),
         }
     }
@@ -200,11 +220,7 @@ fn list_text(view: &DenyView) -> String {
         .iter()
         .map(|list| {
             let entries = list.entries.map_or("?".to_owned(), |entries| entries.to_string());
-            let state = match list.faults.first() {
-                None => "in force".to_owned(),
-                Some(fault) => format!("refused: {fault}"),
-            };
-            vec![list.list.clone(), entries, state]
+            vec![list.list.clone(), entries, list.state()]
         })
         .collect();
     let paint = Paint::for_stdout();

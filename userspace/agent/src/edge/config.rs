@@ -1,6 +1,6 @@
 //! What the configuration says of the edge.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use windrose_datapath::abi::{Address, EdgeLimit, EdgeSettings, LimitClass, PrefixKey, edge::MAX_LIMITS};
 use windrose_datapath::{EdgeConfig, Mode};
@@ -10,14 +10,21 @@ use windrose_policy::settings::Setting;
 use super::prefix;
 
 mod balance;
+mod list;
 
 pub(crate) use balance::{BalanceChoices, CheckChoices};
+pub(crate) use list::{ListChoice, MOST_BYTES, default_limits};
 
 /// Every key there is.
 pub(crate) const KEYS: &[&str] = &[
     "edge.interfaces[].name",
     "edge.interfaces[].mode",
     "edge.deny[].file",
+    "edge.deny[].url",
+    "edge.deny[].interval",
+    "edge.deny[].timeout",
+    "edge.deny[].max_bytes",
+    "edge.deny[].ca_file",
     "edge.allow[]",
     "edge.bogons",
     "edge.private",
@@ -46,7 +53,7 @@ const MOST_PER_SECOND: u64 = 10_000_000;
 pub(crate) struct EdgeChoices {
     /// `interfaces`: where, and by which hook.
     pub(crate) interfaces: Vec<InterfaceChoice>,
-    /// `deny[].file`: lists, as written in the configuration and as found from its folder.
+    /// `deny`: lists.
     pub(crate) lists: Vec<ListChoice>,
     /// `allow`: prefixes that are never denied nor limited.
     pub(crate) allow: Vec<PrefixKey>,
@@ -68,16 +75,6 @@ pub(crate) struct EdgeChoices {
 pub(crate) struct InterfaceChoice {
     pub(crate) name: String,
     pub(crate) mode: Mode,
-    place: Place,
-}
-
-/// `edge.deny[]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ListChoice {
-    /// As written.
-    pub(crate) name: String,
-    /// As found.
-    pub(crate) path: PathBuf,
     place: Place,
 }
 
@@ -139,14 +136,17 @@ impl EdgeChoices {
                     interface.set(field, text)?;
                 }
             }
-            ("deny", "") => self.lists.push(ListChoice {
-                name: String::new(),
-                path: PathBuf::new(),
-                place: place.clone(),
-            }),
-            ("deny", _) => {
-                if let Some(list) = self.lists.last_mut() {
-                    (list.name, list.path) = (text.clone(), folder.join(text));
+            ("deny", "") => self.lists.push(ListChoice::new(place.clone())),
+            ("deny", field) => {
+                if let Some((list, before)) = self.lists.split_last_mut() {
+                    list.set(field, text, place, folder)?;
+                    // URLs that differ in what is not shown of them.
+                    let shown = list.name.clone();
+                    let mut number = 1;
+                    while before.iter().any(|other| other.name == list.name && !other.is(list)) {
+                        number += 1;
+                        list.name = format!("{shown} ({number})");
+                    }
                 }
             }
             ("syn_cookies.rate" | "syn_cookies.burst", _) => {
@@ -178,9 +178,9 @@ impl EdgeChoices {
             }
         }
         for (index, list) in self.lists.iter().enumerate() {
-            if list.name.is_empty() {
-                fault(&list.place, format!("`edge.deny[{index}]` has no `file`, which is required"));
-            } else if self.lists[..index].iter().any(|before| before.path == list.path) {
+            if let Some((place, message)) = list.fault(index) {
+                fault(&place, message);
+            } else if !list.name.is_empty() && self.lists[..index].iter().any(|before| before.is(list)) {
                 fault(&list.place, format!("list `{}` is named twice", list.name));
             }
         }
@@ -393,11 +393,47 @@ mod tests {
                 "agent.yaml:5:60: prefix_v4 is `33`; it must be a whole number up to 32",
                 "agent.yaml:2:16: `edge.interfaces[0]` has no `name`, which is required",
                 "agent.yaml:2:41: interface `a` is named twice",
-                "agent.yaml:3:10: `edge.deny[0]` has no `file`, which is required",
+                "agent.yaml:3:10: `edge.deny[0]` has no `file` and no `url`, one of which is required",
                 "agent.yaml:5:12: `edge.limits[0]` has no `protocol`, which is required",
                 "agent.yaml:5:12: `edge.limits[0]` has no `rate`, which is required",
                 "agent.yaml:5:48: `edge.limits[1]` has no `protocol`, which is required",
                 "agent.yaml:5:48: `edge.limits[1]` has no `rate`, which is required",
+            ]
+        );
+    }
+
+    #[test]
+    fn lists_by_url_are_read_and_their_secrets_kept() {
+        let text = "edge:\n  interfaces: [{name: a}]\n  deny:\n    \
+                    - {url: 'https://me:pw@a.example/l?k=1', interval: 30m, timeout: 5s, max_bytes: 7, ca_file: ca.pem}\n    \
+                    - {url: 'https://a.example/l?k=2'}\n    - {url: 'http://a.example/l'}\n";
+        let (choices, faults) = read(text);
+        assert_eq!(faults, Vec::<String>::new());
+        let names: Vec<_> = choices.lists.iter().map(|list| list.name.as_str()).collect();
+        let shown = "https://a.example/l?...";
+        assert_eq!(names, [shown, &format!("{shown} (2)"), "http://a.example/l"]);
+        let list = &choices.lists[0];
+        assert_eq!(
+            (list.interval.as_secs(), list.limits.timeout.as_secs(), list.limits.max_bytes),
+            (1800, 5, 7)
+        );
+        assert_eq!(list.limits.ca_file.as_deref(), Some(Path::new("/etc/windrose/ca.pem")));
+        assert!(!format!("{choices:?}").contains("pw"));
+
+        let text = "edge:\n  interfaces: [{name: a}]\n  deny:\n    - {file: 'https://me:pw@a/l'}\n    \
+                    - {url: 'ftp://me:pw@a/l'}\n    - {file: x, url: 'http://a/l'}\n    - {file: y, interval: 1h}\n    \
+                    - {url: 'http://b/l', interval: 8d, max_bytes: 0}\n    - {url: 'http://b/l'}\n";
+        let (_, faults) = read(text);
+        assert_eq!(
+            faults,
+            [
+                "agent.yaml:4:14: file is a URL; did you mean `url`?",
+                "agent.yaml:5:13: url is wrong: it is no URL such as https://lists.example/drop.txt",
+                "agent.yaml:8:37: interval is `8d`; it must be from 1s to 7d",
+                "agent.yaml:8:52: max_bytes is `0`; it must be a whole number from 1 to 1073741824",
+                "agent.yaml:6:22: `edge.deny[2]` has a `file` and a `url`: they are two lists",
+                "agent.yaml:7:27: `edge.deny[3]` is a file, of which there is nothing to be fetched",
+                "agent.yaml:9:7: list `http://b/l` is named twice",
             ]
         );
     }

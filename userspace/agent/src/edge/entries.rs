@@ -124,10 +124,14 @@ impl Guard {
     }
 
     fn listed(&self, prefix: &PrefixKey, number: u32, until_ns: u64, clock: &Clock) -> ListedView {
-        let choice = lists::named(&self.choices.lists, number);
-        let reason = choice
-            .and_then(|choice| fs::read_to_string(&choice.path).ok())
-            .and_then(|text| list::reason(&text, prefix));
+        let index = lists::index_of(&self.choices.lists, number);
+        let choice = index.and_then(|index| self.choices.lists.get(index));
+        let fetch = index.and_then(|index| self.fetches.get(index)?.as_ref());
+        let text = match fetch {
+            Some(fetch) => fetch.text(),
+            None => choice.and_then(|choice| fs::read_to_string(&choice.path).ok()),
+        };
+        let reason = text.and_then(|text| list::reason(&text, prefix));
         ListedView { list: choice.map(|choice| choice.name.clone()), until: until(until_ns, clock), reason }
     }
 }

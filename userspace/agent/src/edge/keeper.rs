@@ -28,6 +28,8 @@ const SIGNALS: usize = 16;
 pub(super) enum Signal {
     /// Files have changed.
     Files,
+    /// A list was fetched, or could not be.
+    Fetched,
     /// The agent ends.
     Stop,
 }
@@ -44,13 +46,14 @@ impl Keeper {
     pub(crate) fn start(guard: Arc<Guard>) -> Result<Self> {
         let (signals, waiting) = sync_channel(SIGNALS);
         let mut work = Work { lists: Lists::new(&guard.choices.lists), guard, indices: None };
-        let paths: Vec<_> = work.guard.choices.lists.iter().map(|list| list.path.clone()).collect();
+        let files = work.guard.choices.lists.iter().filter(|list| list.url.is_none());
+        let paths: Vec<_> = files.map(|list| list.path.clone()).collect();
         let report = signals.clone();
         // A full queue holds the same already.
         let watch = Watch::start(&paths, move || {
             let _ = report.try_send(Signal::Files);
         });
-        work.lists.load(&work.guard.edge);
+        work.lists.load(&work.guard.edge, &work.guard.fetches, true);
         work.look();
         // Set once: one keeper a guard.
         let _ = work.guard.signals.set(signals.clone());
@@ -86,7 +89,11 @@ impl Work {
                         return;
                     }
                     watch.renew(paths);
-                    self.lists.load(&self.guard.edge);
+                    self.lists.load(&self.guard.edge, &self.guard.fetches, true);
+                    self.publish_lists();
+                }
+                Ok(Signal::Fetched) => {
+                    self.lists.load(&self.guard.edge, &self.guard.fetches, false);
                     self.publish_lists();
                 }
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -177,9 +184,10 @@ fn settle(waiting: &Receiver<Signal>) -> bool {
     loop {
         let wait = QUIET.min(last.saturating_duration_since(Instant::now()));
         match waiting.recv_timeout(wait) {
-            Ok(Signal::Files) if !wait.is_zero() => {}
+            // What is fetched is put in force with the files.
+            Ok(Signal::Files | Signal::Fetched) if !wait.is_zero() => {}
             Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-            Ok(Signal::Files) | Err(RecvTimeoutError::Timeout) => return true,
+            Ok(Signal::Files | Signal::Fetched) | Err(RecvTimeoutError::Timeout) => return true,
         }
     }
 }

@@ -119,7 +119,8 @@ fn from<'a>(line: &'a str, word: &'a str) -> &'a str {
     line.get(at..).unwrap_or(word)
 }
 
-fn fault(name: &str, line: usize, column: usize, message: String) -> Fault {
+/// A fault at a place of a list; 0 is the list as a whole.
+pub(super) fn fault(name: &str, line: usize, column: usize, message: String) -> Fault {
     let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
     Fault {
         place: Place { file: name.into(), line: number(line), column: number(column) },

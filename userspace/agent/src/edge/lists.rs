@@ -11,13 +11,11 @@ use windrose_policy::fault::{Fault, Severity};
 use windrose_policy::place::Place;
 
 use super::ListView;
-use super::config::ListChoice;
+use super::config::{ListChoice, MOST_BYTES};
+use super::fetch::{Fetch, Read};
 use super::list::{self, Entry};
 use crate::clock::{Clock, rfc3339};
 use crate::refused::FaultView;
-
-/// A larger file is no list: a million entries are some 20 MiB.
-const FILE_BYTES: u64 = 1 << 30;
 
 /// Ended entries are taken off this often at most; the program heeds their ends by itself.
 const ENDED_EVERY: Duration = Duration::from_mins(1);
@@ -45,7 +43,7 @@ impl Lists {
     pub(super) fn new(choices: &[ListChoice]) -> Self {
         let mut lists: Vec<List> = Vec::with_capacity(choices.len());
         for choice in choices {
-            let mut number = number(&choice.name);
+            let mut number = number(&choice.key());
             while number == 0 || lists.iter().any(|list| list.number == number) {
                 number = number.wrapping_add(1);
             }
@@ -60,28 +58,48 @@ impl Lists {
         Self { all: lists, failures: 0, next_end: None }
     }
 
-    /// Reads every list and puts in force what can be read. A list that is broken stays as it is
-    /// in force; so do all of them if the new ones do not fit.
-    pub(super) fn load(&mut self, edge: &Edge) {
-        let read: Vec<Result<Arc<[Entry]>, Vec<FaultView>>> =
-            self.all.iter().map(|list| read(&list.choice.name, &list.choice.path)).collect();
+    /// Puts in force what is new and good: what came of lists that are fetched and, if `has_files`,
+    /// what files have now. A list that is broken stays as it is in force; so do all of them if the
+    /// new ones do not fit.
+    pub(super) fn load(&mut self, edge: &Edge, fetches: &[Option<Arc<Fetch>>], has_files: bool) {
+        let read: Vec<Option<Read>> = self
+            .all
+            .iter()
+            .zip(fetches)
+            .map(|(list, fetch)| match fetch {
+                Some(fetch) => fetch.take_due(),
+                None => has_files.then(|| read(&list.choice.name, &list.choice.path)),
+            })
+            .collect();
         let contents: Vec<Option<Arc<[Entry]>>> = self
             .all
             .iter()
             .zip(&read)
-            .map(|(list, read)| read.as_ref().ok().or(list.content.as_ref()).cloned())
+            .map(|(list, read)| match read {
+                Some(Ok(content)) => Some(Arc::clone(content)),
+                Some(Err(_)) | None => list.content.clone(),
+            })
             .collect();
-        let synced = self.sync(edge, &contents);
+        let is_new = self
+            .all
+            .iter()
+            .zip(&contents)
+            .any(|(list, content)| !is_same(list.content.as_ref(), content.as_ref()));
+        // An edge without lists is cleared of those that an earlier agent had.
+        let synced = if is_new || has_files { self.sync(edge, &contents).map(Some) } else { Ok(None) };
         let at = rfc3339(SystemTime::now());
         for ((list, read), content) in self.all.iter_mut().zip(read).zip(contents) {
             let faults = match (read, &synced) {
-                (Err(faults), _) => faults,
-                (Ok(_), Err(error)) => vec![FaultView {
+                (None, _) => continue,
+                (Some(Err(faults)), _) => faults,
+                (Some(Ok(_)), Err(error)) => vec![FaultView {
                     file: Some(list.choice.name.clone()),
                     ..FaultView::without_place(error.with_causes())
                 }],
-                (Ok(_), Ok(_)) => {
-                    (list.content, list.read_at) = (content, Some(at.clone()));
+                (Some(Ok(_)), Ok(_)) => {
+                    if !is_same(list.content.as_ref(), content.as_ref()) {
+                        (list.content, list.read_at) = (content, Some(at.clone()));
+                    }
                     Vec::new()
                 }
             };
@@ -93,7 +111,7 @@ impl Lists {
             }
             list.faults = faults;
         }
-        if let Ok(Synced { new, changed, gone, took }) = synced {
+        if let Ok(Some(Synced { new, changed, gone, took })) = synced {
             tracing::info!(new, changed, gone, took_ms = took.as_millis(), "deny lists in force");
         }
     }
@@ -139,6 +157,7 @@ impl Lists {
             entries: list.content.as_ref().map(|content| content.len()),
             read_at: list.read_at.clone(),
             faults: list.faults.clone(),
+            fetch: None,
         };
         self.all.iter().map(view).collect()
     }
@@ -148,23 +167,30 @@ impl Lists {
     }
 }
 
-/// The list of a number, and what it says of a prefix.
-pub(super) fn named(choices: &[ListChoice], wanted: u32) -> Option<&ListChoice> {
-    let lists = Lists::new(choices);
-    let index = lists.all.iter().position(|list| list.number == wanted)?;
-    choices.get(index)
+/// Which list has a number.
+pub(super) fn index_of(choices: &[ListChoice], wanted: u32) -> Option<usize> {
+    Lists::new(choices).all.iter().position(|list| list.number == wanted)
+}
+
+/// Whether both are one and the same.
+fn is_same(one: Option<&Arc<[Entry]>>, other: Option<&Arc<[Entry]>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 /// Reads a list; faults name it as `name`.
-pub(super) fn read(name: &str, path: &Path) -> Result<Arc<[Entry]>, Vec<FaultView>> {
+pub(super) fn read(name: &str, path: &Path) -> Read {
     let fault = |message: String| {
         let place = Place { file: name.into(), line: 0, column: 0 };
         vec![FaultView::from(&Fault { place, severity: Severity::Error, message })]
     };
     let cannot = |error: std::io::Error| fault(format!("cannot read it: {error}"));
     let meta = fs::metadata(path).map_err(cannot)?;
-    if meta.len() > FILE_BYTES {
-        return Err(fault(format!("{} bytes are no list: the most is {FILE_BYTES}", meta.len())));
+    if meta.len() > MOST_BYTES {
+        return Err(fault(format!("{} bytes are no list: the most is {MOST_BYTES}", meta.len())));
     }
     let changed = meta.modified().map_err(cannot)?;
     let text = fs::read_to_string(path).map_err(cannot)?;

@@ -41,16 +41,34 @@ pub(super) fn encode(edge: &EdgeSample, families: &mut Families<'_>) -> Result<(
     )?;
     families.gauges(
         "windrose_edge_list_ready",
-        "1 if what a deny list has on disk is in force.",
+        "1 if what a deny list has on disk, or at its URL, is in force.",
         edge.view
             .lists
             .iter()
-            .map(|list| (Owned(vec![("list", list.list.clone())]), i64::from(list.faults.is_empty()))),
+            .map(|list| (Owned(vec![("list", list.list.clone())]), i64::from(list.is_ready()))),
     )?;
     families.counter(
         "windrose_edge_list_failures",
         "Times that a deny list was refused, and what was in force of it stayed.",
         &edge.view.list_failures,
+    )?;
+    let fetched = || edge.view.lists.iter().filter_map(|list| Some((&list.list, list.fetch.as_ref()?)));
+    families.gauges(
+        "windrose_edge_list_age_seconds",
+        "Seconds since its server last said that this is the deny list.",
+        fetched().filter_map(|(list, fetch)| {
+            let age = i64::try_from(fetch.age_seconds?).unwrap_or(i64::MAX);
+            Some((Owned(vec![("list", list.clone())]), age))
+        }),
+    )?;
+    families.counters(
+        "windrose_edge_list_fetch_failures",
+        "Times that a deny list could not be fetched, by why.",
+        fetched().flat_map(|(list, fetch)| {
+            fetch.failures.iter().map(|(reason, count)| {
+                (Owned(vec![("list", list.clone()), ("reason", reason.clone())]), *count)
+            })
+        }),
     )?;
     edge.balance.as_ref().map_or(Ok(()), |balance| encode_balance(balance, families))
 }

@@ -17,7 +17,9 @@ use windrose_policy::tables::{Compiler, Settings};
 
 use super::*;
 use crate::book::Book;
-use crate::edge::{BalanceSample, BalanceView, EdgeView, Forwarded, InterfaceView, ListView, SourceSample};
+use crate::edge::{
+    BalanceSample, BalanceView, EdgeView, FetchView, Forwarded, InterfaceView, ListView, SourceSample,
+};
 use crate::snapshot::Counts as ModelCounts;
 
 fn name(namespace: &str, name: &str) -> ObjectName {
@@ -52,7 +54,21 @@ fn edge() -> EdgeSample {
                 mode: Some("native".to_owned()),
                 why: "its driver has the hook".to_owned(),
             }],
-            lists: vec![ListView { list: "deny.txt".to_owned(), entries: Some(3), ..ListView::default() }],
+            lists: vec![
+                ListView { list: "deny.txt".to_owned(), entries: Some(3), ..ListView::default() },
+                ListView {
+                    list: "https://lists.example/drop.txt?...".to_owned(),
+                    entries: Some(7),
+                    fetch: Some(FetchView {
+                        confirmed_at: Some("2026-11-23T12:00:00.000000Z".to_owned()),
+                        age_seconds: Some(90),
+                        error: Some("too late".to_owned()),
+                        failing_since: Some("2026-11-23T12:01:00.000000Z".to_owned()),
+                        failures: [("connect".to_owned(), 1), ("timeout".to_owned(), 2)].into(),
+                    }),
+                    ..ListView::default()
+                },
+            ],
             list_failures: 1,
             balance: None,
         },

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::report::{Report, VerdictCost};
+use super::rows::{self, Table, nanos, percent};
 use super::svg::{Bar, bars, escape, histogram};
-use super::text::{measuring, nanos, percent};
+use super::text::measuring;
 use crate::output::bytes;
 use crate::quantile::float;
 
@@ -85,18 +86,24 @@ fn summary(report: &Report) -> String {
     list + "</dl>\n"
 }
 
-/// A table; columns whose head begins with `<` stand at the left. Cells are escaped here.
-fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
-    let class = |head: &str| if head.starts_with('<') { " class=\"left\"" } else { "" };
+fn table(table: &Table) -> String {
+    let columns: Vec<(&str, bool)> =
+        table.columns.iter().map(|column| (column.page, column.is_left)).collect();
+    cells(&columns, &table.rows)
+}
+
+/// A table; true: the column stands at the left. Cells are escaped here.
+fn cells(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
+    let class = |is_left: bool| if is_left { " class=\"left\"" } else { "" };
     let mut html = "<div class=\"wide\"><table><tr>".to_owned();
-    for head in heads {
-        let _ = write!(html, "<th{}>{}</th>", class(head), escape(head.trim_start_matches('<')));
+    for (head, is_left) in columns {
+        let _ = write!(html, "<th{}>{}</th>", class(*is_left), escape(head));
     }
     html += "</tr>\n";
     for row in rows {
         html += "<tr>";
-        for (head, cell) in heads.iter().zip(row) {
-            let _ = write!(html, "<td{}>{}</td>", class(head), escape(cell));
+        for ((_, is_left), cell) in columns.iter().zip(row) {
+            let _ = write!(html, "<td{}>{}</td>", class(*is_left), escape(cell));
         }
         html += "</tr>\n";
     }
@@ -110,25 +117,11 @@ fn hooks(report: &Report) -> String {
         .filter(|hook| hook.runs > 0)
         .map(|hook| Bar { name: hook.program.clone(), value: hook.cpu_share, text: percent(hook.cpu_share) })
         .collect();
-    let rows: Vec<Vec<String>> = report
-        .hooks
-        .iter()
-        .map(|hook| {
-            vec![
-                hook.program.clone(),
-                hook.hook.clone(),
-                hook.runs.to_string(),
-                format!("{:.1}", hook.runs_per_second),
-                nanos(hook.ns_per_run),
-                percent(hook.cpu_share),
-            ]
-        })
-        .collect();
     format!(
         "<h2>Cost per hook</h2>\n<p>Share of one processor that each program took, by the kernel's own run \
          statistics.</p>\n{}{}",
         bars("Share of one processor by program", &plot),
-        table(&["<Program", "<Hook", "Runs", "Runs/s", "ns a run", "CPU"], &rows)
+        table(&rows::hooks(report))
     )
 }
 
@@ -152,8 +145,16 @@ fn verdicts(report: &Report) -> String {
         "<h2>Verdict time</h2>\n<p>From the resolution of the peer\u{2019}s address to the decision: remembered \
          from a moment ago on the same processor, or decided anew. Packets of a known connection need no \
          verdict. Each row of the plot has a scale of its own; what reading the clock takes is in it.</p>\n{plot}{}",
-        table(
-            &["<Verdicts", "Count", "Per second", "Mean ns", "p50", "p90", "p99"],
+        cells(
+            &[
+                ("Verdicts", true),
+                ("Count", false),
+                ("Per second", false),
+                ("Mean ns", false),
+                ("p50", false),
+                ("p90", false),
+                ("p99", false)
+            ],
             &[row("remembered", &report.hits), row("decided", &report.misses)]
         )
     )
@@ -173,22 +174,6 @@ fn rules(report: &Report) -> String {
             text: format!("{:.3} ms", rule.total_ns / 1e6),
         })
         .collect();
-    let rows: Vec<Vec<String>> = report
-        .rules
-        .iter()
-        .map(|rule| {
-            vec![
-                rule.name(),
-                rule.place(),
-                rule.verdict.clone(),
-                (rule.hits + rule.misses).to_string(),
-                rule.misses.to_string(),
-                nanos(rule.ns_per_hit),
-                nanos(rule.ns_per_miss),
-                format!("{:.3}", rule.total_ns / 1e6),
-            ]
-        })
-        .collect();
     let more = match report.verdicts_of_other_rules {
         0 => String::new(),
         more => format!("<p>{more} verdicts are of rules for which there was no room.</p>\n"),
@@ -196,19 +181,7 @@ fn rules(report: &Report) -> String {
     format!(
         "<h2>Cost per rule</h2>\n<p>Verdict time by what decided, all verdicts of a rule together.</p>\n{}{}{more}",
         bars("Verdict time by rule", &plot),
-        table(
-            &[
-                "<Rule",
-                "<Place",
-                "<Verdict",
-                "Verdicts",
-                "Decided",
-                "ns remembered",
-                "ns decided",
-                "Total ms"
-            ],
-            &rows
-        )
+        table(&rows::rules(report))
     )
 }
 
@@ -224,27 +197,13 @@ fn look_ups(report: &Report) -> String {
             Some(Bar { name: look_up.map.clone(), value: mean, text: format!("{mean:.0} ns") })
         })
         .collect();
-    let rows: Vec<Vec<String>> = report
-        .look_ups
-        .iter()
-        .map(|look_up| {
-            vec![
-                look_up.map.clone(),
-                look_up.timed.to_string(),
-                format!("{:.2}", look_up.per_run),
-                format!("{:.1}", look_up.per_second),
-                nanos(look_up.mean_ns),
-                percent(look_up.cpu_share),
-            ]
-        })
-        .collect();
     format!(
         "<h2>Look-ups</h2>\n<p>Time of one look-up by what was looked into, timed one by one in {} of {} runs that \
          looked at policy, drawn by lot. Rates take them for all.</p>\n{}{}",
         report.sampled_runs,
         report.runs,
         bars("Mean time of a look-up", &plot),
-        table(&["<Map", "Timed", "Per run", "Per second", "Mean ns", "CPU"], &rows)
+        table(&rows::look_ups(report))
     )
 }
 
@@ -259,23 +218,11 @@ fn complexity(report: &Report) -> String {
             Bar { name: hook.program.clone(), value: verified, text: format!("{verified:.0} ({share:.1}%)") }
         })
         .collect();
-    let rows: Vec<Vec<String>> = hooks
-        .iter()
-        .map(|hook| {
-            vec![
-                hook.program.clone(),
-                hook.verified_instructions.to_string(),
-                hook.instructions.to_string(),
-                bytes(u64::from(hook.machine_code_bytes)),
-                bytes(hook.memory_bytes),
-            ]
-        })
-        .collect();
     format!(
         "<h2>Verifier</h2>\n<p>Instructions that the kernel\u{2019}s verifier walked when each program was loaded, \
          and their share of the million at which it gives up.</p>\n{}{}",
         bars("Verified instructions by program", &plot),
-        table(&["<Program", "Verified", "Instructions", "Machine code", "Memory"], &rows)
+        table(&rows::programs(hooks))
     )
 }
 
@@ -290,24 +237,10 @@ fn maps(report: &Report) -> String {
             text: bytes(map.memory_bytes),
         })
         .collect();
-    let rows: Vec<Vec<String>> = report
-        .maps
-        .iter()
-        .map(|map| {
-            vec![
-                map.map.to_lowercase(),
-                map.entries.map_or_else(|| "-".to_owned(), |entries| entries.to_string()),
-                if map.capacity == 0 { "-".to_owned() } else { map.capacity.to_string() },
-                map.key_bytes.to_string(),
-                map.value_bytes.to_string(),
-                bytes(map.memory_bytes),
-            ]
-        })
-        .collect();
     format!(
         "<h2>Memory of maps</h2>\n<p>By the kernel\u{2019}s own account; of socket storage only the heads, for its \
          values belong to the sockets.</p>\n{}{}",
         bars("Memory by map", &plot),
-        table(&["<Map", "Entries", "Capacity", "Key bytes", "Value bytes", "Memory"], &rows)
+        table(&rows::maps(report))
     )
 }

@@ -3,20 +3,11 @@
 use std::fmt::Write as _;
 
 use super::report::{Bucket, Report, VerdictCost};
+use super::rows::{self, Table, nanos};
 use crate::output::{Paint, bytes, columns};
 
 /// Characters of the longest bar.
 const BAR: usize = 40;
-
-/// Nanoseconds of a mean or quantile; `-` where there is none.
-pub(super) fn nanos(ns: Option<f64>) -> String {
-    ns.map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0}"))
-}
-
-/// A share of a processor.
-pub(super) fn percent(share: f64) -> String {
-    format!("{:.3}%", share * 100.0)
-}
 
 /// The whole report.
 pub(super) fn text(report: &Report, paint: Paint) -> String {
@@ -34,12 +25,12 @@ pub(super) fn text(report: &Report, paint: Paint) -> String {
         measuring(report),
         String::new(),
         paint.bold("Cost per hook"),
-        hooks(report, paint),
+        table(&rows::hooks(report), paint),
         verdicts(report, paint),
     ];
     if !report.rules.is_empty() {
         lines.push(paint.bold("Cost per rule"));
-        lines.push(rules(report, paint));
+        lines.push(table(&rows::rules(report), paint));
     }
     if report.verdicts_of_other_rules > 0 {
         lines.push(format!(
@@ -53,10 +44,10 @@ pub(super) fn text(report: &Report, paint: Paint) -> String {
             "timed one by one in {} of {} runs that looked at policy, drawn by lot",
             report.sampled_runs, report.runs
         ));
-        lines.push(look_ups(report, paint));
+        lines.push(table(&rows::look_ups(report), paint));
     }
     lines.push(paint.bold("Verifier and memory of programs"));
-    lines.push(complexity(report, paint));
+    lines.push(table(&rows::programs(&report.hooks), paint));
     lines.push(paint.bold("Memory of maps"));
     lines.push(maps(report, paint));
     lines.join("\n")
@@ -78,22 +69,9 @@ pub(super) fn measuring(report: &Report) -> String {
     )
 }
 
-fn hooks(report: &Report, paint: Paint) -> String {
-    let rows: Vec<Vec<String>> = report
-        .hooks
-        .iter()
-        .map(|hook| {
-            vec![
-                hook.program.clone(),
-                hook.hook.clone(),
-                hook.runs.to_string(),
-                format!("{:.1}", hook.runs_per_second),
-                nanos(hook.ns_per_run),
-                percent(hook.cpu_share),
-            ]
-        })
-        .collect();
-    columns(&["PROGRAM", "HOOK", "RUNS", "RUNS/s", "NS/RUN", "CPU"], &rows, paint)
+fn table(table: &Table, paint: Paint) -> String {
+    let heads: Vec<&str> = table.columns.iter().map(|column| column.terminal).collect();
+    columns(&heads, &table.rows, paint)
 }
 
 fn verdicts(report: &Report, paint: Paint) -> String {
@@ -147,78 +125,17 @@ fn bars(histogram: &[Bucket]) -> String {
     text
 }
 
-fn rules(report: &Report, paint: Paint) -> String {
-    let rows: Vec<Vec<String>> = report
-        .rules
-        .iter()
-        .map(|rule| {
-            vec![
-                rule.name(),
-                rule.place(),
-                rule.verdict.clone(),
-                (rule.hits + rule.misses).to_string(),
-                rule.misses.to_string(),
-                nanos(rule.ns_per_hit),
-                nanos(rule.ns_per_miss),
-                format!("{:.3}", rule.total_ns / 1e6),
-            ]
-        })
-        .collect();
-    columns(
-        &["RULE", "PLACE", "VERDICT", "VERDICTS", "DECIDED", "NS REMEMBERED", "NS DECIDED", "TOTAL MS"],
-        &rows,
-        paint,
-    )
-}
-
-fn look_ups(report: &Report, paint: Paint) -> String {
-    let rows: Vec<Vec<String>> = report
-        .look_ups
-        .iter()
-        .map(|look_up| {
-            vec![
-                look_up.map.clone(),
-                look_up.timed.to_string(),
-                format!("{:.2}", look_up.per_run),
-                format!("{:.1}", look_up.per_second),
-                nanos(look_up.mean_ns),
-                percent(look_up.cpu_share),
-            ]
-        })
-        .collect();
-    columns(&["MAP", "TIMED", "PER RUN", "PER SECOND", "MEAN NS", "CPU"], &rows, paint)
-}
-
-fn complexity(report: &Report, paint: Paint) -> String {
-    let rows: Vec<Vec<String>> = report
-        .hooks
-        .iter()
-        .map(|hook| {
-            vec![
-                hook.program.clone(),
-                hook.verified_instructions.to_string(),
-                hook.instructions.to_string(),
-                bytes(u64::from(hook.machine_code_bytes)),
-                bytes(hook.memory_bytes),
-            ]
-        })
-        .collect();
-    columns(&["PROGRAM", "VERIFIED", "INSTRUCTIONS", "MACHINE CODE", "MEMORY"], &rows, paint)
-}
-
+/// With a sum.
 fn maps(report: &Report, paint: Paint) -> String {
-    let row = |map: &super::report::MapCost| {
-        vec![
-            map.map.to_lowercase(),
-            map.entries.map_or_else(|| "-".to_owned(), |entries| entries.to_string()),
-            if map.capacity == 0 { "-".to_owned() } else { map.capacity.to_string() },
-            map.key_bytes.to_string(),
-            map.value_bytes.to_string(),
-            bytes(map.memory_bytes),
-        ]
-    };
-    let mut rows: Vec<Vec<String>> = report.maps.iter().map(row).collect();
+    let mut maps = rows::maps(report);
     let all = report.maps.iter().map(|map| map.memory_bytes).sum();
-    rows.push(vec!["all".to_owned(), String::new(), String::new(), String::new(), String::new(), bytes(all)]);
-    columns(&["MAP", "ENTRIES", "CAPACITY", "KEY BYTES", "VALUE BYTES", "MEMORY"], &rows, paint)
+    maps.rows.push(vec![
+        "all".to_owned(),
+        String::new(),
+        String::new(),
+        String::new(),
+        String::new(),
+        bytes(all),
+    ]);
+    table(&maps, paint)
 }

@@ -149,9 +149,7 @@ fn list(
             }
         } else if let Some(row) = connections.next() {
             let age = age(clock, row.start_ns);
-            // TCP has no least time before the first (`minmax_reset` to the largest number).
-            let least = if row.min_rtt_us == u32::MAX { 0 } else { row.min_rtt_us };
-            let rtt = (row.srtt_us, least);
+            let rtt = (row.srtt_us, record::min_rtt_us(&row));
             list.push(connection(&record::connection(&row, balanced, book, clock), row.cookie, rtt, age));
         }
     }

@@ -3,9 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
-use super::{Attr, LINK_CREATE, OBJ_INFO, PROG_TEST_RUN, ProgramInfo, program_info};
+use super::{Attr, LINK_CREATE, OBJ_INFO, PROG_TEST_RUN, ProgramInfo, program_info, program_of};
 
-const PROG_GET_FD_BY_ID: u32 = 13;
 const ATTACH_XDP: u32 = 37;
 const ATTACH_TCX_INGRESS: u32 = 46;
 const ATTACH_TCX_EGRESS: u32 = 47;
@@ -52,8 +51,7 @@ pub(crate) fn link_interface(link: BorrowedFd<'_>) -> io::Result<u32> {
 
 /// The name of a program, whoever loaded it.
 pub(crate) fn program_name(id: u32) -> io::Result<String> {
-    let program = Attr::new().u32(0, id).call_for_fd(PROG_GET_FD_BY_ID)?;
-    Ok(name_of(&program_info(program.as_fd())?))
+    Ok(name_of(&program_info(program_of(id)?.as_fd())?))
 }
 
 fn name_of(info: &ProgramInfo) -> String {
