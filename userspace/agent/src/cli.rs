@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::RefusedIngress;
 pub(crate) use crate::demo::DemoArgs;
 pub(crate) use crate::edge::EdgeArgs;
+use crate::north::parse_workers;
 pub(crate) use crate::profile::Output;
 pub(crate) use crate::top::View;
 
@@ -37,7 +38,10 @@ pub(crate) enum Command {
 
 SIGHUP reads the policy again at once. SIGTERM and SIGINT end the agent and leave enforcement in \
 place: `windrose detach` ends that. A bad policy leaves the one that is in force; with none in force, \
-the agent does not start.")]
+the agent does not start.
+
+Where policy has a Gateway of the class `windrose`, the agent listens for it, too. At the end it \
+finishes exchanges that have begun. SIGHUP also opens the access log anew.")]
     Run(RunArgs),
     /// Say whether policy files are valid
     #[command(
@@ -56,6 +60,8 @@ Without --policy the running agent is asked, which knows the addresses of its ho
     Explain(ExplainArgs),
     /// Show what the running agent enforces
     Status(StatusArgs),
+    /// Show exchanges of the gateway as they end
+    Requests(RequestsArgs),
     /// Show the live connections of workloads
     Connections(ConnectionsArgs),
     /// Show recent events: connections opened, closed, refused, ended late, audited
@@ -107,6 +113,15 @@ pub(crate) struct RunArgs {
     /// How to answer a connection or datagram that a workload may not accept [default: drop]
     #[arg(long, value_name = "HOW")]
     pub(crate) refused_ingress: Option<RefusedIngress>,
+    /// Serve what comes from outside, and enforce nothing in the kernel: needs no root
+    #[arg(long)]
+    pub(crate) gateway_only: bool,
+    /// Threads of the gateway [default: one for each processor]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_workers)]
+    pub(crate) gateway_workers: Option<usize>,
+    /// Where to log exchanges of the gateway, one JSON object a line; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_log: Option<PathBuf>,
     /// Name of the folder of pins below the BPF file system
     #[arg(long, value_name = "NAME", default_value = "windrose", hide = true)]
     pub(crate) pins: String,
@@ -167,6 +182,17 @@ pub(crate) struct AskArgs {
 /// `windrose status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+/// `windrose requests`.
+#[derive(Debug, Args)]
+pub(crate) struct RequestsArgs {
+    // There is nothing else yet: exchanges of before are in the access log.
+    /// Stay, and show exchanges as they end
+    #[arg(long, required = true)]
+    pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
 }

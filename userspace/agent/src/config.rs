@@ -14,8 +14,9 @@ use windrose_policy::source::Source;
 
 use crate::cli::{DEFAULT_ADMIN, parse_admin};
 use crate::edge::{self, EdgeChoices};
+use crate::north;
 
-/// Every key there is, but for those of the edge.
+/// Every key there is, but for those of the edge and the gateway.
 const KEYS: &[&str] = &[
     "admin",
     "audit",
@@ -55,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// `edge`: what is dropped at interfaces; nothing.
     pub(crate) edge: EdgeChoices,
+    /// `gateway`: how the gateway runs, where policy has one.
+    pub(crate) gateway: north::Choices,
 }
 
 /// How ingress that policy refuses is answered.
@@ -120,6 +123,7 @@ impl Default for Config {
             profile: false,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             edge: EdgeChoices::default(),
+            gateway: north::Choices::default(),
         }
     }
 }
@@ -146,9 +150,11 @@ impl Config {
     fn parse(source: &Source, folder: &Path) -> Result<Self, Vec<Fault>> {
         let mut config = Self::default();
         let mut faults = Vec::new();
-        for setting in settings::read(source, &[KEYS, edge::KEYS].concat())? {
+        for setting in settings::read(source, &[KEYS, edge::KEYS, north::KEYS].concat())? {
             let set = if setting.key.starts_with("edge.") {
                 config.edge.set(&setting, folder)
+            } else if setting.key.starts_with("gateway.") {
+                config.gateway.set(&setting.key, &setting.text)
             } else {
                 config.set(&setting)
             };
@@ -221,13 +227,16 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "admin: '[::1]:1'\naudit: true\nstatistics: true\nprofile: true\nflow_idle_seconds: 5\n\
-                    refused_ingress: reset\ncapacities: {rules: 10}\nlog: {level: debug, format: json}\n";
+                    refused_ingress: reset\ncapacities: {rules: 10}\nlog: {level: debug, format: json}\n\
+                    gateway: {workers: 3, access_log: /var/log/a, drain_seconds: 5}\n";
         let config = parse(text).unwrap();
         assert_eq!(config.admin.to_string(), "[::1]:1");
         assert!(config.audit && config.statistics && config.profile);
         assert_eq!(config.flow_idle, Duration::from_secs(5));
         assert_eq!(config.refused_ingress, RefusedIngress::Reset);
         assert_eq!(config.capacities.of("RULES"), 10);
+        assert_eq!((config.gateway.workers, config.gateway.drain), (3, Duration::from_secs(5)));
+        assert_eq!(config.gateway.access_log.as_deref(), Some(Path::new("/var/log/a")));
         assert_eq!(config.log, Log { level: "debug".to_owned(), format: LogFormat::Json });
     }
 
