@@ -49,10 +49,11 @@ finishes exchanges that have begun. SIGHUP also opens the access log anew.")]
         after_help = "Exit codes: 0 valid, perhaps with warnings; 1 refused, and standard error has every fault."
     )]
     Check(CheckArgs),
-    /// Say what the policy decides about a connection, and which rules decide it
+    /// Say what the policy decides about a connection or a request, and which rules decide it
     #[command(
-        long_about = "Say what the policy decides about a connection, and which rules decide it; for a denial, \
-the nearest rule that would have allowed it and what differed.
+        long_about = "Say what the policy decides about a connection (--from, --to), and which rules decide it; for \
+a denial, the nearest rule that would have allowed it and what differed. Or what the gateway does with a request \
+(--url): listener, route, rule, filters, backends and endpoints.
 
 Without --policy the running agent is asked, which knows the addresses of its host.",
         after_help = "Exit codes: 0 there is an answer, whatever the verdict; 1 there is none."
@@ -145,18 +146,27 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub(crate) policy: Vec<PathBuf>,
     /// Who opens: a workload as NAMESPACE/NAME, or an address
-    #[arg(long, value_name = "NS/NAME|IP")]
-    pub(crate) from: String,
+    #[arg(long, value_name = "NS/NAME|IP", required_unless_present = "url")]
+    pub(crate) from: Option<String>,
     /// Who accepts: a workload as NAMESPACE/NAME, or an address. Of several addresses of a workload
     /// the first is taken whose family both ends have
-    #[arg(long, value_name = "NS/NAME|IP")]
-    pub(crate) to: String,
+    #[arg(long, value_name = "NS/NAME|IP", required_unless_present = "url")]
+    pub(crate) to: Option<String>,
     /// Destination port; required for TCP, UDP and SCTP
     #[arg(long)]
     pub(crate) port: Option<u16>,
     // Not as a doc comment: clippy wants backticks around what clap would print with them.
     #[arg(long, default_value = "TCP", help = "TCP, UDP, SCTP, ICMP, ICMPv6 or an IP protocol number")]
     pub(crate) protocol: String,
+    /// The URL of a request to the gateway, instead of a connection
+    #[arg(long, conflicts_with_all = ["from", "to", "port", "protocol", "host_address"])]
+    pub(crate) url: Option<String>,
+    /// With --url: the method of the request
+    #[arg(long, default_value = "GET", requires = "url")]
+    pub(crate) method: String,
+    /// With --url: a header of the request; may be repeated
+    #[arg(long, value_name = "NAME: VALUE", requires = "url")]
+    pub(crate) header: Vec<String>,
     /// With --policy: an address of the host that the workloads run on; may be repeated
     #[arg(long, value_name = "IP")]
     pub(crate) host_address: Vec<IpAddr>,

@@ -22,7 +22,7 @@ use super::requests;
 use crate::agent::Agent;
 use crate::clock::Clock;
 use crate::enforce::Trigger;
-use crate::explain::{Question, explain};
+use crate::explain::{Question, explain, request};
 use crate::metrics;
 use crate::profile::Running;
 use crate::record::{self, Balanced, ConnectionView};
@@ -208,6 +208,9 @@ fn flows(agent: Arc<Agent>, mut asked: Vec<(String, String)>) -> Response<Body> 
 }
 
 async fn explained(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<Body> {
+    if asked.iter().any(|(name, _)| name == "url") {
+        return explained_request(agent, asked).await;
+    }
     let answered = spawn_blocking(move || {
         let (mut from, mut to, mut port, mut protocol) = (None, None, None, "TCP".to_owned());
         for (name, value) in asked {
@@ -221,7 +224,11 @@ async fn explained(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<
                     );
                 }
                 "protocol" => protocol = value,
-                _ => return Err(format!("unknown field `{name}`: there are from, to, port, protocol")),
+                _ => {
+                    return Err(format!(
+                        "unknown field `{name}`: there are from, to, port, protocol, or url, method, header"
+                    ));
+                }
             }
         }
         let (Some(from), Some(to)) = (from, to) else {
@@ -233,6 +240,31 @@ async fn explained(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<
             return Err(why.clone());
         }
         explain(&snapshot.model, &question, &snapshot.host_addresses, agent.config.audit)
+    });
+    match answered.await {
+        Ok(Ok(explanation)) => json(StatusCode::OK, &explanation),
+        Ok(Err(why)) => fault(StatusCode::BAD_REQUEST, &why),
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+async fn explained_request(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<Body> {
+    let answered = spawn_blocking(move || {
+        let (mut method, mut url, mut headers) = ("GET".to_owned(), String::new(), Vec::new());
+        for (name, value) in asked {
+            match name.as_str() {
+                "method" => method = value,
+                "url" => url = value,
+                "header" => headers.push(value),
+                _ => return Err(format!("unknown field `{name}`: there are method, url, header")),
+            }
+        }
+        let asked = request::Asked::parse(&method, &url, &headers)?;
+        let snapshot = agent.snapshot();
+        match &snapshot.not_ready {
+            Some(why) => Err(why.clone()),
+            None => Ok(request::explain(&snapshot.model, &asked)),
+        }
     });
     match answered.await {
         Ok(Ok(explanation)) => json(StatusCode::OK, &explanation),
