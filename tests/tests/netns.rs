@@ -26,6 +26,8 @@ mod egress;
 mod endpoints;
 #[path = "netns/front.rs"]
 mod front;
+#[path = "netns/gateway.rs"]
+mod gateway;
 #[path = "netns/harness.rs"]
 mod harness;
 #[path = "netns/host.rs"]
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         edge_balance::tests(),
         egress::tests(),
         endpoints::tests(),
+        gateway::tests(),
         harness::tests(),
         host::tests(),
         ingress::tests(),
