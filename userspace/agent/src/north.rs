@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use windrose_gateway::workers::Options;
 use windrose_gateway::{Gateway, Limits, Lines};
 use windrose_policy::model::Model;
@@ -118,6 +119,7 @@ impl North {
             if model.gateways.is_empty() || attach(model).binds.is_empty() {
                 return;
             }
+            raise_descriptors();
             let options = Options { workers: self.workers, limits: self.limits, lines: state.lines.clone() };
             match Gateway::start(options) {
                 Ok(gateway) => {
@@ -175,6 +177,16 @@ impl North {
     /// Looks at the gateway, if there is one.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Gateway) -> T) -> Option<T> {
         self.state().gateway.as_ref().map(look)
+    }
+}
+
+/// A connection is a descriptor here and one at an endpoint; the soft limit of most machines is 1,024.
+fn raise_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    match raised {
+        Ok(most) => tracing::debug!(most, "descriptors that may be open"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open descriptors"),
     }
 }
 
