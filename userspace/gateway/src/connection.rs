@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::forward::Forward;
+use crate::secured::Secured;
 use crate::server::Limits;
 use crate::tls::{self, HandshakeFault};
 use crate::wire::Strict;
@@ -34,8 +35,8 @@ pub(crate) async fn serve(
     let acceptor = forward.published.load().tls(&forward.place).map(tls::Tls::acceptor);
     match acceptor {
         None => match preface::is_http2(&stream, limits.head).await {
-            Ok(true) => http2::serve(stream, client, forward, limits, stop).await,
-            Ok(false) => http1(stream, client, forward, limits, stop).await,
+            Ok(true) => http2::serve(stream, (client, Secured::no()), forward, limits, stop).await,
+            Ok(false) => http1(stream, (client, Secured::no()), forward, limits, stop).await,
             Err(error) => tracing::debug!(%client, %error, "a connection ended before its first request"),
         },
         Some(acceptor) => {
@@ -53,8 +54,10 @@ pub(crate) async fn serve(
                 }
             };
             counters.handshakes.fetch_add(1, Relaxed);
+            let (_, session) = stream.get_ref();
+            let client = (client, Secured::with_name(session.server_name()));
             // Boxed: few connections are at this point for long, and all would be as large.
-            if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2) {
+            if session.alpn_protocol() == Some(tls::HTTP2) {
                 Box::pin(http2::serve(stream, client, forward, limits, stop)).await;
             } else {
                 Box::pin(http1(stream, client, forward, limits, stop)).await;
@@ -65,7 +68,7 @@ pub(crate) async fn serve(
 
 async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    client: SocketAddr,
+    (client, secured): (SocketAddr, Secured),
     forward: Arc<Forward>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
@@ -73,7 +76,13 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let counters = forward.counters.clone();
     let service = service_fn(move |request| {
         let forward = forward.clone();
-        async move { Ok::<_, Infallible>(forward.serve(request, client).await) }
+        let refusal = secured.refusal(&forward, &request);
+        async move {
+            Ok::<_, Infallible>(match refusal {
+                Some(refusal) => forward.refuse(refusal, &request, client),
+                None => forward.serve(request, client).await,
+            })
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -384,7 +384,7 @@ fn target(request: &Request<Incoming>) -> Result<Target, Refusal> {
 }
 
 /// The host of an authority: in lower case, without port and dot at the end. `None`: it is none.
-fn host_of(authority: &str) -> Option<String> {
+pub(crate) fn host_of(authority: &str) -> Option<String> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         // An IPv6 address in brackets.
         let (address, rest) = rest.split_once(']')?;

@@ -24,6 +24,7 @@ use crate::body::Outgoing;
 use crate::connection::stopping;
 use crate::forward::Forward;
 use crate::refusal::Refusal;
+use crate::secured::Secured;
 use crate::server::Limits;
 
 /// Bytes of one stream that a client may send before they are read.
@@ -67,7 +68,7 @@ impl Drop for Busy {
 /// Serves a connection to its end. Told to stop, it finishes what has begun.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    client: SocketAddr,
+    (client, secured): (SocketAddr, Secured),
     forward: Arc<Forward>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
@@ -78,9 +79,9 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let service = service_fn(move |request| {
         of_service.streams.fetch_add(1, Relaxed);
         of_service.requests.fetch_add(1, Relaxed);
-        let (forward, busy) = (forward.clone(), Busy(of_service.clone()));
+        let (forward, secured, busy) = (forward.clone(), secured.clone(), Busy(of_service.clone()));
         async move {
-            let response = answer(&forward, request, client, limits.fields).await;
+            let response = answer(&forward, request, (client, &secured), limits.fields).await;
             drop(busy);
             Ok::<_, Infallible>(response)
         }
@@ -132,12 +133,12 @@ async fn idle(activity: &Activity, patience: Duration) {
 async fn answer(
     forward: &Forward,
     mut request: Request<Incoming>,
-    client: SocketAddr,
+    (client, secured): (SocketAddr, &Secured),
     fields: usize,
 ) -> Response<Outgoing> {
     let refusal =
         if request.headers().len() > fields { Some(Refusal::Fields) } else { to_http1(&mut request) };
-    match refusal {
+    match refusal.or_else(|| secured.refusal(forward, &request)) {
         Some(refusal) => forward.refuse(refusal, &request, client),
         None => forward.serve(request, client).await,
     }

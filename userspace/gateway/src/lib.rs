@@ -19,6 +19,7 @@ mod pick;
 mod pool;
 mod preface;
 pub mod refusal;
+mod secured;
 pub mod series;
 pub mod server;
 pub mod snapshot;

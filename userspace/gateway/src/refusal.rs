@@ -34,6 +34,8 @@ pub enum Refusal {
     Unsupported,
     /// The head of an HTTP/2 request has too many fields.
     Fields,
+    /// The host belongs to another listener than the name of the TLS handshake.
+    Misdirected,
 }
 
 /// Whose fault it is.
@@ -49,7 +51,7 @@ pub enum Blame {
 
 impl Refusal {
     /// Every one, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Target,
         Self::Path,
         Self::Method,
@@ -64,6 +66,7 @@ impl Refusal {
         Self::Preflight,
         Self::Unsupported,
         Self::Fields,
+        Self::Misdirected,
     ];
 
     /// The status, a word for logs and counters, whose fault it is, and a sentence.
@@ -119,6 +122,12 @@ impl Refusal {
                 "fields",
                 Downstream,
                 "The request has too many fields.",
+            ),
+            Self::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected",
+                Downstream,
+                "This host is served over a connection for its own name.",
             ),
         }
     }

@@ -150,6 +150,11 @@ impl Snapshot {
         of.of(chosen.map(|chosen| chosen.rule.number))
     }
 
+    /// Whether two hosts belong to one listener of a bind.
+    pub(crate) fn is_one_listener(&self, at: &Place, a: &str, b: &str) -> bool {
+        self.bind(at).is_none_or(|(_, matcher)| matcher.listener(a) == matcher.listener(b))
+    }
+
     /// What counts a request that was refused before its listener was known.
     pub(crate) fn unknown(&self) -> &Arc<Series> {
         &self.unknown

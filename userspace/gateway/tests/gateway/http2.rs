@@ -51,6 +51,37 @@ fn http2_is_spoken_by_alpn() {
 }
 
 #[test]
+fn a_host_of_another_listener_needs_a_connection_of_its_own() {
+    let door = Door::open();
+    door.publish(&(shop(&door) + &secrets()));
+    for alpn in ["h2", "http/1.1"] {
+        let config = client(&[&rustls::version::TLS13], &[alpn]);
+        door.runtime.block_on(async {
+            for (name, host, expected) in [
+                ("shop.example", "shop.example:18443", 200),
+                ("shop.example", "a.shop.example", 421),
+                ("a.shop.example", "b.shop.example", 200),
+                ("a.shop.example", "shop.example", 421),
+            ] {
+                let stream = connect(&config, door.at(TLS), name).await.unwrap();
+                let status = if alpn == "h2" {
+                    let mut sender = speak(stream).await;
+                    let get = Request::get(format!("https://{host}/")).body(Full::default()).unwrap();
+                    ask(&mut sender, get).await.0.as_u16()
+                } else {
+                    let (mut sender, connection) =
+                        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+                    tokio::spawn(connection);
+                    let get = Request::get("/").header("host", host).body(Empty::<Bytes>::new()).unwrap();
+                    sender.send_request(get).await.unwrap().status().as_u16()
+                };
+                assert_eq!(status, expected, "{alpn} {name} {host}");
+            }
+        });
+    }
+}
+
+#[test]
 fn a_stream_becomes_the_request_that_it_would_be_in_http1() {
     let door = Door::open();
     let seen = clear(&door);

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use windrose_gateway::HandshakeFault;
+use windrose_gateway::{HandshakeFault, Limits};
 
 use crate::door::{Door, service, until_true};
 use crate::world::{route, upstream};
@@ -186,6 +186,17 @@ fn sessions_are_resumed_whichever_worker_takes_the_connection() {
             }
         });
     }
+}
+
+#[test]
+fn a_handshake_that_takes_too_long_is_ended() {
+    let limits = Limits { handshake: std::time::Duration::from_millis(50), ..Limits::default() };
+    let door = Door::open_with(limits);
+    door.publish(&(shop(&door) + &secrets()));
+    let mut silent = door.connect(TLS);
+    assert_eq!(std::io::Read::read(&mut silent, &mut [0; 16]).unwrap_or(0), 0);
+    let count = || door.gateway.total(|counters| counters.handshake_faults(HandshakeFault::Timeout));
+    until_true("it is counted", || count() == 1);
 }
 
 #[test]
