@@ -89,6 +89,8 @@ struct State {
     /// Dropped at the end, so that who writes them ends, too.
     lines: Option<Lines>,
     has_warned: bool,
+    /// What was told of objects that are not as they should be.
+    told: Vec<String>,
 }
 
 impl North {
@@ -100,7 +102,12 @@ impl North {
     pub(crate) fn new(choices: &Choices) -> Result<Self> {
         let (requests, lines) = Requests::start(choices.access_log.as_deref())?;
         Ok(Self {
-            state: Mutex::new(State { gateway: None, lines: Some(lines), has_warned: false }),
+            state: Mutex::new(State {
+                gateway: None,
+                lines: Some(lines),
+                has_warned: false,
+                told: Vec::new(),
+            }),
             limits: Limits { drain: choices.drain, ..Limits::default() },
             workers: choices.workers,
             requests,
@@ -115,26 +122,22 @@ impl North {
     /// are served meanwhile by what was in force before.
     pub(crate) fn publish(&self, model: &Model) {
         let mut state = self.state();
-        if state.gateway.is_none() {
-            if model.gateways.is_empty() || attach(model).binds.is_empty() {
-                return;
-            }
-            raise_descriptors();
-            let options = Options { workers: self.workers, limits: self.limits, lines: state.lines.clone() };
-            match Gateway::start(options) {
-                Ok(gateway) => {
-                    tracing::info!(workers = gateway.workers(), "the gateway has started");
-                    state.gateway = Some(gateway);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the gateway cannot be started; the next reload tries again");
-                    return;
-                }
-            }
+        if state.gateway.is_none() && !model.gateways.is_empty() && !attach(model).binds.is_empty() {
+            self.start(&mut state);
         }
-        if let Some(gateway) = &state.gateway {
-            gateway.publish(model);
+        let statuses = match &state.gateway {
+            Some(gateway) => {
+                gateway.publish(model);
+                gateway.statuses()
+            }
+            None if model.gateways.is_empty() => return,
+            None => attach(model).statuses,
+        };
+        let faults = view::faults(&statuses);
+        for fault in faults.iter().filter(|fault| !state.told.contains(fault)) {
+            tracing::warn!("{fault}");
         }
+        state.told = faults;
         if let Some(workload) = own_workload(model)
             && !std::mem::replace(&mut state.has_warned, true)
         {
@@ -143,6 +146,20 @@ impl North {
                 "the agent runs in the cgroup of a workload: its policy decides where the gateway may connect to, \
                  and who may connect to the gateway"
             );
+        }
+    }
+
+    fn start(&self, state: &mut State) {
+        raise_descriptors();
+        let options = Options { workers: self.workers, limits: self.limits, lines: state.lines.clone() };
+        match Gateway::start(options) {
+            Ok(gateway) => {
+                tracing::info!(workers = gateway.workers(), "the gateway has started");
+                state.gateway = Some(gateway);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the gateway cannot be started; the next reload tries again");
+            }
         }
     }
 

@@ -1,9 +1,11 @@
 //! One connection of a client: clear text or TLS, HTTP/1.1 or HTTP/2.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,6 +20,10 @@ use crate::server::Limits;
 use crate::tls::{self, HandshakeFault};
 use crate::wire::Strict;
 use crate::{http2, preface};
+
+/// A connection of which nothing has come when the gateway is to stop has so long to begin: its client
+/// may have sent a request that is on the way.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end. Told to stop, it finishes what has begun.
 pub(crate) async fn serve(
@@ -34,7 +40,7 @@ pub(crate) async fn serve(
     // By the snapshot of now: certificates that are new are used by the next connection.
     let acceptor = forward.published.load().tls(&forward.place).map(tls::Tls::acceptor);
     match acceptor {
-        None => match preface::is_http2(&stream, limits.head).await {
+        None => match begun(preface::is_http2(&stream, limits.head), &stop).await {
             Ok(true) => http2::serve(stream, (client, Secured::no()), forward, limits, stop).await,
             Ok(false) => http1(stream, (client, Secured::no()), forward, limits, stop).await,
             Err(error) => tracing::debug!(%client, %error, "a connection ended before its first request"),
@@ -104,6 +110,22 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     if let Err(error) = outcome {
         tracing::debug!(%client, %error, "a connection ended with an error");
+    }
+}
+
+/// Waits for the first bytes, and no longer than the gateway does.
+async fn begun(
+    first: impl Future<Output = io::Result<bool>>,
+    stop: &watch::Receiver<bool>,
+) -> io::Result<bool> {
+    let mut stop = stop.clone();
+    let over = async {
+        stopping(&mut stop).await;
+        tokio::time::sleep(LAST_WORD).await;
+    };
+    tokio::select! {
+        first = first => first,
+        () = over => Err(io::Error::other("the gateway ends")),
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use windrose_gateway::Gateway;
 use windrose_gateway::counters::Counters;
 use windrose_policy::model::{Model, ObjectName};
-use windrose_policy::routing::{Condition, ParentStatus, Statuses};
+use windrose_policy::routing::{Condition, ConditionType, ParentStatus, Reason, Statuses};
 
 use super::North;
 use crate::output::{Paint, columns};
@@ -148,6 +148,47 @@ fn objects(statuses: &Statuses) -> Vec<ObjectView> {
     classes.chain(gateways).chain(http).chain(transport).collect()
 }
 
+/// What is not as it should be, a line each: nobody watches the conditions of objects in files. Sockets
+/// that are not open are told by who opens them, and routes of TCP and UDP are warned of as faults are.
+pub(super) fn faults(statuses: &Statuses) -> Vec<String> {
+    let bad = |what: String, conditions: &[Condition]| {
+        let is_bad = |condition: &&Condition| {
+            let is_told = !matches!(condition.reason, Reason::PortUnavailable | Reason::AddressNotUsable);
+            let is_good = condition.is_true != (condition.kind == ConditionType::Conflicted);
+            !is_good && is_told && !condition.message.is_empty()
+        };
+        let told = |condition: &Condition| {
+            let Condition { kind, reason, message, .. } = condition;
+            let not = if *kind == ConditionType::Conflicted { "" } else { "not " };
+            format!("{what}: {not}{} ({}): {message}", kind.name(), reason.name())
+        };
+        conditions.iter().filter(is_bad).map(told).collect::<Vec<_>>()
+    };
+    let shown = |name: &ObjectName| format!("{}/{}", name.namespace, name.name);
+    let classes = statuses
+        .classes
+        .iter()
+        .flat_map(|(name, class)| bad(format!("GatewayClass {name}"), &class.conditions));
+    let listeners = statuses.gateways.iter().flat_map(|(name, gateway)| {
+        let of = gateway.listeners.iter();
+        of.flat_map(|listener| {
+            bad(format!("Gateway {}, listener {}", shown(name), listener.name), &listener.conditions)
+        })
+        .collect::<Vec<_>>()
+    });
+    let routes = statuses.routes.iter().flat_map(|(name, route)| {
+        let of = route.parents.iter();
+        of.flat_map(|parent| {
+            bad(
+                format!("HTTPRoute {} at Gateway {}", shown(name), shown(&parent.gateway)),
+                &parent.conditions,
+            )
+        })
+        .collect::<Vec<_>>()
+    });
+    classes.chain(listeners).chain(routes).collect()
+}
+
 fn parents(parents: &[ParentStatus]) -> Vec<ParentView> {
     let view = |parent: &ParentStatus| ParentView {
         gateway: format!("{}/{}", parent.gateway.namespace, parent.gateway.name),
@@ -215,4 +256,27 @@ fn state(conditions: &[ConditionView]) -> String {
     }
     bad.extend(good);
     bad.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrose_policy::routing::attach;
+    use windrose_policy::source::{Source, parse};
+
+    #[test]
+    fn what_is_not_as_it_should_be_is_told_with_its_place() {
+        let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\n\
+            spec: {gatewayClassName: windrose, listeners: [{name: web, port: 80, protocol: HTTP}, \
+            {name: tls, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: none}]}}]}\n---\n\
+            apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\n\
+            spec: {parentRefs: [{name: g, sectionName: web}], rules: [{backendRefs: [{name: nobody, port: 80}]}]}\n";
+        let source = Source { name: "p.yaml".to_owned(), text: text.to_owned() };
+        let faults = faults(&attach(&parse(&[source]).unwrap().model).statuses);
+        assert_eq!(faults.len(), 2, "{faults:#?}");
+        let listener = "Gateway default/g, listener tls: not ResolvedRefs (InvalidCertificateRef): p.yaml:4:";
+        assert!(faults[0].starts_with(listener), "{}", faults[0]);
+        let route = "HTTPRoute default/r at Gateway default/g: not ResolvedRefs (BackendNotFound): p.yaml:9:";
+        assert!(faults[1].starts_with(route), "{}", faults[1]);
+    }
 }

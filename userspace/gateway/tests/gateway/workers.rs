@@ -167,6 +167,22 @@ fn the_end_does_not_wait_for_ever() {
 }
 
 #[test]
+fn a_connection_that_never_said_a_word_does_not_hold_up_the_end() {
+    let door = Door::open();
+    door.publish(&(door.web() + &ok(&door)));
+    let mut silent = door.connect(WEB);
+    let counted = |door: &Door| door.gateway.total(|of| of.connections.load(Ordering::Relaxed));
+    until_true("it is accepted", || counted(&door) == 1);
+    let began = std::time::Instant::now();
+    let Door { gateway, runtime, .. } = door;
+    gateway.stop();
+    // Its head would have 15 s.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(silent.read(&mut [0; 16]).unwrap_or(0), 0);
+    drop(runtime);
+}
+
+#[test]
 fn exchanges_are_counted_by_gateway_listener_and_route() {
     let door = Door::open();
     let at = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
