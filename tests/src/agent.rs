@@ -1,6 +1,7 @@
 //! An agent under test: started on a world, told policies, asked, killed; detached on drop.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, PoisonError};
@@ -18,6 +19,9 @@ use crate::{admin, cgroup, programs, wait};
 /// How long a debug build on a busy machine may take to load and attach.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The user and group of nobody.
+const NOBODY: u32 = 65_534;
+
 /// A running (or killed) agent and what it enforces.
 #[derive(Debug)]
 pub struct Agent {
@@ -26,6 +30,8 @@ pub struct Agent {
     arguments: Vec<String>,
     policy: String,
     round: u32,
+    /// As `nobody`, and a gateway alone.
+    is_alone: bool,
 }
 
 impl Agent {
@@ -42,6 +48,20 @@ impl Agent {
         Ok(agent)
     }
 
+    /// Starts one without root and without the kernel half, and waits until it is ready.
+    pub fn start_alone(world: &World, policy: &str, arguments: &[&str]) -> Result<Self> {
+        let mut agent = Self::prepare(world, policy, arguments)?;
+        agent.is_alone = true;
+        agent.run()?;
+        agent.await_ready()?;
+        Ok(agent)
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the agent is not running")?.id())
+    }
+
     /// Writes the policy and starts nothing.
     pub fn prepare(world: &World, policy: &str, arguments: &[&str]) -> Result<Self> {
         let mut agent = Self {
@@ -50,6 +70,7 @@ impl Agent {
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
             policy: String::new(),
             round: 0,
+            is_alone: false,
         };
         agent.write(policy)?;
         Ok(agent)
@@ -58,9 +79,23 @@ impl Agent {
     /// Starts its process without waiting for anything.
     pub fn run(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        let mut command = Command::new(programs::agent()?);
+        let mut command = if self.is_alone {
+            // Where nobody may read it.
+            let copy = self.stage.folder.join("windrose");
+            if !copy.is_file() {
+                fs::copy(programs::agent()?, &copy).context("cannot copy the agent")?;
+            }
+            let mut command = Command::new(copy);
+            command.uid(NOBODY).gid(NOBODY);
+            command
+        } else {
+            Command::new(programs::agent()?)
+        };
         command.args(["run", "--policy"]).arg(self.policy_folder());
         command.args(["--admin", &admin::ADDRESS.to_string(), "--pins", &self.stage.name]);
+        if self.is_alone {
+            command.arg("--gateway-only");
+        }
         command.args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(self.stage.host.within(|| command.spawn().context("cannot start the agent"))?);

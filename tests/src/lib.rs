@@ -8,6 +8,7 @@ pub mod admin;
 pub mod agent;
 pub mod bench;
 pub mod cgroup;
+pub mod http;
 pub mod leftovers;
 pub mod metrics;
 pub mod netns;

@@ -41,6 +41,8 @@ pub enum Manner {
     Echo,
     /// Reads to the end, then answers with as many bytes as the text of the count has.
     Sink,
+    /// Speaks HTTP/1.1: each request is answered with the server's address and the request's first line.
+    Http,
 }
 
 /// What an actor can do. Each act runs on a thread of its own.

@@ -106,6 +106,11 @@ impl World {
         (host_v4(self.stage.subnet), host_v6(self.stage.subnet))
     }
 
+    /// A folder that ends with it.
+    pub fn folder(&self) -> PathBuf {
+        self.stage.folder.clone()
+    }
+
     /// What an agent is started on.
     pub(crate) fn stage(&self) -> &Arc<Stage> {
         &self.stage

@@ -28,6 +28,8 @@ mod egress;
 mod endpoints;
 #[path = "netns/front.rs"]
 mod front;
+#[path = "netns/gateway.rs"]
+mod gateway;
 #[path = "netns/harness.rs"]
 mod harness;
 #[path = "netns/host.rs"]
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         edge_fetch::tests(),
         egress::tests(),
         endpoints::tests(),
+        gateway::tests(),
         harness::tests(),
         host::tests(),
         ingress::tests(),

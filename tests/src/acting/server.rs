@@ -56,8 +56,29 @@ fn accept(received: &AtomicU64, listener: &TcpListener, manner: Manner) {
             let _ = match manner {
                 Manner::Echo => echo(stream),
                 Manner::Sink => sink(stream),
+                Manner::Http => http(stream),
             };
         });
+    }
+}
+
+/// Requests have no bodies.
+fn http(mut stream: TcpStream) -> io::Result<()> {
+    let own = stream.local_addr()?;
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        while let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            bytes.drain(..end + 4);
+            let body = format!("{own} {}", head.lines().next().unwrap_or_default());
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes())?;
+        }
+        match stream.read(&mut piece)? {
+            0 => return Ok(()),
+            count => bytes.extend_from_slice(&piece[..count]),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod filter;
 mod follow;
 mod query;
 mod reply;
+mod requests;
 mod route;
 
 pub(crate) use query::encode;

@@ -14,6 +14,7 @@ use crate::edge::Guard;
 use crate::enforce::Trigger;
 use crate::flow_log::FlowLog;
 use crate::metrics::Floor;
+use crate::north::North;
 use crate::snapshot::Snapshot;
 use crate::statistics::Statistics;
 
@@ -21,12 +22,14 @@ use crate::statistics::Statistics;
 #[derive(Debug)]
 pub(crate) struct Agent {
     /// Blocking calls of some milliseconds: taken by threads and blocking tasks only, never across
-    /// an await.
-    datapath: Mutex<Datapath>,
+    /// an await. `None`: this agent is a gateway alone.
+    datapath: Option<Mutex<Datapath>>,
     /// The edge, where one is configured.
     pub(crate) edge: Option<Arc<Guard>>,
     published: watch::Sender<Arc<Snapshot>>,
     triggers: SyncSender<Trigger>,
+    /// The gateway: what comes from outside, north-south.
+    pub(crate) north: North,
     /// Recent events and who follows them.
     pub(crate) flow_log: FlowLog,
     /// What the last scrape showed of counters that must not go back.
@@ -46,14 +49,16 @@ pub(crate) struct Agent {
 impl Agent {
     /// An agent that has published nothing.
     pub(crate) fn new(
-        datapath: Datapath,
+        datapath: Option<Datapath>,
         edge: Option<Arc<Guard>>,
+        north: North,
         config: Config,
         triggers: SyncSender<Trigger>,
     ) -> Self {
         Self {
-            datapath: Mutex::new(datapath),
+            datapath: datapath.map(Mutex::new),
             edge,
+            north,
             published: watch::Sender::new(Arc::new(Snapshot {
                 not_ready: Some("no policy is enforced yet".to_owned()),
                 ..Snapshot::default()
@@ -71,13 +76,28 @@ impl Agent {
 
     /// The data path, for blocking calls. A panic elsewhere leaves it usable: its state is in the
     /// kernel.
-    pub(crate) fn datapath(&self) -> MutexGuard<'_, Datapath> {
-        self.datapath.lock().unwrap_or_else(PoisonError::into_inner)
+    ///
+    /// # Errors
+    ///
+    /// This agent has none.
+    pub(crate) fn datapath(&self) -> Result<MutexGuard<'_, Datapath>, DatapathError> {
+        let datapath = self.datapath.as_ref().ok_or(DatapathError::Unused)?;
+        Ok(datapath.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether there is a kernel half: else this is a gateway alone.
+    pub(crate) const fn has_kernel(&self) -> bool {
+        self.datapath.is_some()
+    }
+
+    /// The number of the policy in force; 0: none. Without a kernel half it is counted here.
+    pub(crate) fn generation(&self) -> u64 {
+        self.datapath().map_or_else(|_| self.snapshot().generation, |datapath| datapath.generation())
     }
 
     /// Has verdicts timed from now on, or no longer; that it fails to end is told to the log.
     pub(crate) fn set_profiling(&self, is_on: bool) -> Result<(), DatapathError> {
-        self.datapath().set_profiling(is_on).inspect_err(|error| {
+        self.datapath()?.set_profiling(is_on).inspect_err(|error| {
             tracing::error!(error = error.with_causes(), is_on, "cannot switch the timing of verdicts");
         })
     }
@@ -85,7 +105,7 @@ impl Agent {
     /// Ends live connections that policy no longer allows, and those whose endpoint is gone. Walks
     /// every connection.
     pub(crate) fn end_connections(&self) {
-        let datapath = self.datapath();
+        let Ok(datapath) = self.datapath() else { return };
         for (ended, why) in [
             (datapath.end_denied(), "ended connections that policy no longer allows"),
             (datapath.end_departed(), "ended connections whose endpoint is gone"),

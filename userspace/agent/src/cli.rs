@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::RefusedIngress;
 pub(crate) use crate::demo::DemoArgs;
 pub(crate) use crate::edge::EdgeArgs;
+use crate::north::parse_workers;
 pub(crate) use crate::profile::Output;
 pub(crate) use crate::top::View;
 
@@ -37,7 +38,10 @@ pub(crate) enum Command {
 
 SIGHUP reads the policy again at once. SIGTERM and SIGINT end the agent and leave enforcement in \
 place: `windrose detach` ends that. A bad policy leaves the one that is in force; with none in force, \
-the agent does not start.")]
+the agent does not start.
+
+Where policy has a Gateway of the class `windrose`, the agent listens for it, too. At the end it \
+finishes exchanges that have begun. SIGHUP also opens the access log anew.")]
     Run(RunArgs),
     /// Say whether policy files are valid
     #[command(
@@ -45,10 +49,11 @@ the agent does not start.")]
         after_help = "Exit codes: 0 valid, perhaps with warnings; 1 refused, and standard error has every fault."
     )]
     Check(CheckArgs),
-    /// Say what the policy decides about a connection, and which rules decide it
+    /// Say what the policy decides about a connection or a request, and which rules decide it
     #[command(
-        long_about = "Say what the policy decides about a connection, and which rules decide it; for a denial, \
-the nearest rule that would have allowed it and what differed.
+        long_about = "Say what the policy decides about a connection (--from, --to), and which rules decide it; for \
+a denial, the nearest rule that would have allowed it and what differed. Or what the gateway does with a request \
+(--url): listener, route, rule, filters, backends and endpoints.
 
 Without --policy the running agent is asked, which knows the addresses of its host.",
         after_help = "Exit codes: 0 there is an answer, whatever the verdict; 1 there is none."
@@ -56,6 +61,8 @@ Without --policy the running agent is asked, which knows the addresses of its ho
     Explain(ExplainArgs),
     /// Show what the running agent enforces
     Status(StatusArgs),
+    /// Show exchanges of the gateway as they end
+    Requests(RequestsArgs),
     /// Show the live connections of workloads
     Connections(ConnectionsArgs),
     /// Show recent events: connections opened, closed, refused, ended late, audited
@@ -107,6 +114,15 @@ pub(crate) struct RunArgs {
     /// How to answer a connection or datagram that a workload may not accept [default: drop]
     #[arg(long, value_name = "HOW")]
     pub(crate) refused_ingress: Option<RefusedIngress>,
+    /// Serve what comes from outside, and enforce nothing in the kernel: needs no root
+    #[arg(long)]
+    pub(crate) gateway_only: bool,
+    /// Threads of the gateway [default: one for each processor]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_workers)]
+    pub(crate) gateway_workers: Option<usize>,
+    /// Where to log exchanges of the gateway, one JSON object a line; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_log: Option<PathBuf>,
     /// Name of the folder of pins below the BPF file system
     #[arg(long, value_name = "NAME", default_value = "windrose", hide = true)]
     pub(crate) pins: String,
@@ -130,18 +146,27 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub(crate) policy: Vec<PathBuf>,
     /// Who opens: a workload as NAMESPACE/NAME, or an address
-    #[arg(long, value_name = "NS/NAME|IP")]
-    pub(crate) from: String,
+    #[arg(long, value_name = "NS/NAME|IP", required_unless_present = "url")]
+    pub(crate) from: Option<String>,
     /// Who accepts: a workload as NAMESPACE/NAME, or an address. Of several addresses of a workload
     /// the first is taken whose family both ends have
-    #[arg(long, value_name = "NS/NAME|IP")]
-    pub(crate) to: String,
+    #[arg(long, value_name = "NS/NAME|IP", required_unless_present = "url")]
+    pub(crate) to: Option<String>,
     /// Destination port; required for TCP, UDP and SCTP
     #[arg(long)]
     pub(crate) port: Option<u16>,
     // Not as a doc comment: clippy wants backticks around what clap would print with them.
     #[arg(long, default_value = "TCP", help = "TCP, UDP, SCTP, ICMP, ICMPv6 or an IP protocol number")]
     pub(crate) protocol: String,
+    /// The URL of a request to the gateway, instead of a connection
+    #[arg(long, conflicts_with_all = ["from", "to", "port", "protocol", "host_address"])]
+    pub(crate) url: Option<String>,
+    /// With --url: the method of the request
+    #[arg(long, default_value = "GET", requires = "url")]
+    pub(crate) method: String,
+    /// With --url: a header of the request; may be repeated
+    #[arg(long, value_name = "NAME: VALUE", requires = "url")]
+    pub(crate) header: Vec<String>,
     /// With --policy: an address of the host that the workloads run on; may be repeated
     #[arg(long, value_name = "IP")]
     pub(crate) host_address: Vec<IpAddr>,
@@ -167,6 +192,17 @@ pub(crate) struct AskArgs {
 /// `windrose status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+/// `windrose requests`.
+#[derive(Debug, Args)]
+pub(crate) struct RequestsArgs {
+    // There is nothing else yet: exchanges of before are in the access log.
+    /// Stay, and show exchanges as they end
+    #[arg(long, required = true)]
+    pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
 }

@@ -15,8 +15,9 @@ use windrose_policy::source::Source;
 
 use crate::cli::{DEFAULT_ADMIN, parse_admin};
 use crate::edge::{self, EdgeChoices};
+use crate::north;
 
-/// Every key there is, but for those of the edge.
+/// Every key there is, but for those of the edge and the gateway.
 const KEYS: &[&str] = &[
     "admin",
     "audit",
@@ -60,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) state: PathBuf,
     /// `edge`: what is dropped at interfaces; nothing.
     pub(crate) edge: EdgeChoices,
+    /// `gateway`: how the gateway runs, where policy has one.
+    pub(crate) gateway: north::Choices,
 }
 
 /// How ingress that policy refuses is answered.
@@ -126,6 +129,7 @@ impl Default for Config {
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             state: state_of(std::env::var_os("STATE_DIRECTORY").as_deref()),
             edge: EdgeChoices::default(),
+            gateway: north::Choices::default(),
         }
     }
 }
@@ -152,9 +156,11 @@ impl Config {
     fn parse(source: &Source, folder: &Path) -> Result<Self, Vec<Fault>> {
         let mut config = Self::default();
         let mut faults = Vec::new();
-        for setting in settings::read(source, &[KEYS, edge::KEYS].concat())? {
+        for setting in settings::read(source, &[KEYS, edge::KEYS, north::KEYS].concat())? {
             let set = if setting.key.starts_with("edge.") {
                 config.edge.set(&setting, folder)
+            } else if setting.key.starts_with("gateway.") {
+                config.gateway.set(&setting.key, &setting.text)
             } else {
                 config.set(&setting, folder)
             };
@@ -235,7 +241,8 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "admin: '[::1]:1'\naudit: true\nstatistics: true\nprofile: true\nflow_idle_seconds: 5\n\
-                    state: kept\nrefused_ingress: reset\ncapacities: {rules: 10}\nlog: {level: debug, format: json}\n";
+                    state: kept\nrefused_ingress: reset\ncapacities: {rules: 10}\nlog: {level: debug, format: json}\n\
+                    gateway: {workers: 3, access_log: /var/log/a, drain_seconds: 5}\n";
         let config = parse(text).unwrap();
         assert_eq!(config.admin.to_string(), "[::1]:1");
         assert!(config.audit && config.statistics && config.profile);
@@ -243,6 +250,8 @@ mod tests {
         assert_eq!(config.state, Path::new("kept"));
         assert_eq!(config.refused_ingress, RefusedIngress::Reset);
         assert_eq!(config.capacities.of("RULES"), 10);
+        assert_eq!((config.gateway.workers, config.gateway.drain), (3, Duration::from_secs(5)));
+        assert_eq!(config.gateway.access_log.as_deref(), Some(Path::new("/var/log/a")));
         assert_eq!(config.log, Log { level: "debug".to_owned(), format: LogFormat::Json });
     }
 

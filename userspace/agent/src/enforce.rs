@@ -149,7 +149,7 @@ impl Enforcer {
 
     /// Of the policy in force.
     fn generation(&self) -> u64 {
-        self.agent.datapath().generation()
+        self.agent.generation()
     }
 
     fn reload(&mut self) -> Reload {
@@ -174,7 +174,12 @@ impl Enforcer {
     }
 
     fn put_in_force(&mut self, read: &Read) -> Result<Enforced, DatapathError> {
-        let mut datapath = self.agent.datapath();
+        if !self.agent.has_kernel() {
+            let generation = self.generation() + 1;
+            let applied = Applied { generation, changes: read.changes.len(), took: Duration::ZERO };
+            return Ok(Enforced { applied, ended: 0 });
+        }
+        let mut datapath = self.agent.datapath()?;
         let tables = self.policy.compiler().tables();
         let applied = if self.is_in_step {
             datapath.apply(&read.changes, tables)?
@@ -204,6 +209,7 @@ impl Enforcer {
         if let Some(edge) = &self.agent.edge {
             edge.expose(&model);
         }
+        self.agent.north.publish(&model);
         let counts = Counts::of(&model);
         let Enforced { applied, ended } = enforced;
         if self.warned != read.warnings {

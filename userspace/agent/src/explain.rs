@@ -16,6 +16,7 @@ use crate::output::{self, Paint};
 use crate::refused::Refused;
 
 mod question;
+pub(crate) mod request;
 mod text;
 
 #[cfg(test)]
@@ -103,14 +104,18 @@ pub(crate) struct DifferenceView {
 
 /// Explains by the files, or asks the agent.
 pub(crate) fn run(args: &ExplainArgs) -> Result<()> {
+    if let Some(url) = &args.url {
+        return run_request(args, url);
+    }
+    let (from, to) = (args.from.clone().unwrap_or_default(), args.to.clone().unwrap_or_default());
     let explanation = if args.policy.is_empty() {
-        let mut query = vec![("from", args.from.clone()), ("to", args.to.clone())];
+        let mut query = vec![("from", from), ("to", to)];
         query.extend(args.port.map(|port| ("port", port.to_string())));
         query.push(("protocol", args.protocol.clone()));
         client::get(args.admin, "/explain", &query)?
     } else {
         let model = source::load(&args.policy).map_err(|faults| Refused::policy(&faults))?.model;
-        let question = Question::parse(&args.from, &args.to, args.port, &args.protocol)
+        let question = Question::parse(&from, &to, args.port, &args.protocol)
             .map_err(|why| anyhow!(why))
             .context("cannot explain this")?;
         explain(&model, &question, &args.host_address, false)
@@ -120,6 +125,25 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<()> {
     match args.output {
         Format::Json => output::print_json(&explanation),
         Format::Text => output::print(&text::render(&explanation, Paint::for_stdout())),
+    }
+}
+
+/// Likewise for a request to the gateway.
+fn run_request(args: &ExplainArgs, url: &str) -> Result<()> {
+    let explanation = if args.policy.is_empty() {
+        let mut query = vec![("method", args.method.clone()), ("url", url.to_owned())];
+        query.extend(args.header.iter().map(|header| ("header", header.clone())));
+        client::get(args.admin, "/explain", &query)?
+    } else {
+        let model = source::load(&args.policy).map_err(|faults| Refused::policy(&faults))?.model;
+        let asked = request::Asked::parse(&args.method, url, &args.header)
+            .map_err(|why| anyhow!(why))
+            .context("cannot explain this")?;
+        request::explain(&model, &asked)
+    };
+    match args.output {
+        Format::Json => output::print_json(&explanation),
+        Format::Text => output::print(&request::text(&explanation, Paint::for_stdout())),
     }
 }
 

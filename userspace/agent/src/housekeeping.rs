@@ -1,5 +1,5 @@
 //! What is done every few seconds: addresses of the host, walks, whether enforcement is there, whether
-//! anybody still looks at statistics.
+//! anybody still looks at statistics, addresses that the gateway could not listen on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
-use windrose_datapath::Pins;
+use windrose_datapath::{DatapathError, Pins};
 
 use crate::agent::Agent;
 use crate::enforce::Trigger;
@@ -31,7 +31,12 @@ pub(crate) enum Ended {
 }
 
 /// Works until it is told to stop, or there is nothing to keep house for.
-pub(crate) async fn keep(agent: Arc<Agent>, pins: Pins, mut stop: watch::Receiver<bool>) -> Result<Ended> {
+/// `pins`: of the kernel half, if there is one.
+pub(crate) async fn keep(
+    agent: Arc<Agent>,
+    pins: Option<Pins>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Ended> {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut round = 0_u32;
@@ -41,7 +46,7 @@ pub(crate) async fn keep(agent: Arc<Agent>, pins: Pins, mut stop: watch::Receive
             _ = ticks.tick() => {}
         }
         let (agent, pins) = (Arc::clone(&agent), pins.clone());
-        let is_there = spawn_blocking(move || once(&agent, &pins, round.is_multiple_of(WALK_EVERY)))
+        let is_there = spawn_blocking(move || once(&agent, pins.as_ref(), round.is_multiple_of(WALK_EVERY)))
             .await
             .context("housekeeping failed")?;
         if !is_there {
@@ -52,8 +57,9 @@ pub(crate) async fn keep(agent: Arc<Agent>, pins: Pins, mut stop: watch::Receive
 }
 
 /// False: the pins are gone.
-fn once(agent: &Agent, pins: &Pins, is_walk: bool) -> bool {
+fn once(agent: &Agent, pins: Option<&Pins>, is_walk: bool) -> bool {
     agent.statistics.expire();
+    agent.north.retry();
     match hosts::addresses() {
         Ok(addresses) => {
             if *agent.snapshot().host_addresses != *addresses && agent.snapshot().not_ready.is_none() {
@@ -65,11 +71,11 @@ fn once(agent: &Agent, pins: &Pins, is_walk: bool) -> bool {
     if is_walk {
         // A walk over every connection; one that was denied between two reloads is ended here.
         agent.end_connections();
-        match agent.datapath().reconcile_loads() {
-            Ok(0) => {}
+        match agent.datapath().and_then(|mut datapath| datapath.reconcile_loads()) {
+            Ok(0) | Err(DatapathError::Unused) => {}
             Ok(corrected) => tracing::debug!(corrected, "corrected loads of endpoints"),
             Err(error) => tracing::warn!(error = error.with_causes(), "cannot compare loads of endpoints"),
         }
     }
-    pins.exist()
+    pins.is_none_or(Pins::exist)
 }

@@ -27,6 +27,7 @@ mod hosts;
 mod housekeeping;
 mod logging;
 mod metrics;
+mod north;
 mod output;
 mod profile;
 mod quantile;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Status(args) => show::status(&args),
+        Command::Requests(args) => north::follow(&args),
         Command::Connections(args) => show::connections(&args),
         Command::Flows(args) => show::flows(&args),
         Command::Edge(args) => edge::run(&args),

@@ -17,6 +17,7 @@ mod edge;
 mod edges;
 mod exposition;
 mod families;
+mod gateway;
 mod refusals;
 mod services;
 
@@ -30,7 +31,7 @@ use refusals::Refusal;
 use services::Services;
 
 /// Everything of one scrape.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Sample {
     snapshot: Snapshot,
     edges: BTreeMap<Edge, Totals>,
@@ -42,6 +43,10 @@ pub(crate) struct Sample {
     answers: [(&'static str, u64); 2],
     suppressed_answers: [(&'static str, u64); 3],
     edge: Option<EdgeSample>,
+    /// The gateway, where one has started.
+    gateway: Option<gateway::GatewaySample>,
+    /// Without a kernel half there is nothing to say of it.
+    has_kernel: bool,
     events: u64,
     follower_events_lost: u64,
     costs: Costs,
@@ -49,7 +54,12 @@ pub(crate) struct Sample {
 
 /// Asks the kernel; blocks for some milliseconds.
 pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
-    let datapath = agent.datapath();
+    let gateway = gateway::sample(&agent.north);
+    if !agent.has_kernel() {
+        let snapshot = Snapshot::clone(&agent.snapshot());
+        return Ok(Sample { snapshot, gateway, ..Sample::default() });
+    }
+    let datapath = agent.datapath()?;
     // In this order: a connection that ends between the two reads is missing from this scrape, and
     // the floor keeps its edge's totals from going back.
     let edges = datapath.edges()?;
@@ -84,6 +94,8 @@ pub(crate) fn sample(agent: &Agent) -> Result<Sample, DatapathError> {
         answers: agent.answers.sent(),
         suppressed_answers: agent.answers.suppressed(),
         edge,
+        gateway,
+        has_kernel: true,
         events: agent.flow_log.seen(),
         follower_events_lost: agent.flow_log.lost(),
         costs,

@@ -51,6 +51,16 @@ impl Paint {
         self.wrap(colour, text)
     }
 
+    /// A status of HTTP: green for what went well, yellow for what the client did wrong, else red.
+    pub(crate) fn status(self, status: u16, text: &str) -> String {
+        let colour = match status {
+            100..400 => "32",
+            400..500 => "33",
+            _ => "31",
+        };
+        self.wrap(colour, text)
+    }
+
     /// A heading.
     pub(crate) fn bold(self, text: &str) -> String {
         self.wrap("1", text)

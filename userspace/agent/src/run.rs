@@ -1,8 +1,9 @@
 //! `windrose run`: starts every task in order, and ends them in order.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::edge::{self, Guard, Keeper};
 use crate::enforce::{Enforcer, Policy, Trigger, notify};
 use crate::events::Reader;
 use crate::housekeeping::{self, Ended};
+use crate::north::North;
 use crate::refused::Refused;
 use crate::watch::Watch;
 use crate::{admin, answers, hosts, logging};
@@ -40,6 +42,9 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let config = configure(&args)?;
     logging::start(&config.log)?;
     let listener = listen(&config)?;
+    if args.gateway_only {
+        return alone(config, args.policy, listener);
+    }
     let machine = Machine::inspect().context("this machine cannot enforce")?;
     let pins = Pins::below(&machine.bpffs, &args.pins);
     let has_pins = pins.exist();
@@ -70,6 +75,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         }
         policy.read(datapath.generation())
     };
+    let north = North::new(&config.gateway)?;
     let edge = Guard::open(&pins, &config.capacities, &config.edge, &config.state).inspect_err(|_| {
         if !has_pins {
             // They enforce nothing yet.
@@ -80,16 +86,11 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     datapath.set_flow_idle(config.flow_idle);
     datapath.set_profiling(config.profile).context("cannot load programs that time verdicts")?;
     let ring = datapath.take_events().context("the ring buffer of events cannot be read")?;
-    let agent = Arc::new(Agent::new(datapath, edge, config, triggers));
-    let watch = {
-        let agent = Arc::clone(&agent);
-        Watch::start(policy.paths(), move || {
-            agent.trigger(Trigger::Files);
-        })
-    };
+    let agent = Arc::new(Agent::new(Some(datapath), edge, north, config, triggers));
+    let watch = watch_files(&agent, &policy);
     let mut enforcer = Enforcer::new(Arc::clone(&agent), policy, watch);
     let reload = enforcer.start(read);
-    if !reload.ok && agent.datapath().generation() == 0 {
+    if !reload.ok && agent.generation() == 0 {
         // A policy that does not fit, for one, or pins of a start that was cut short: they enforce
         // nothing.
         pins.remove().context("cannot remove what was pinned")?;
@@ -100,29 +101,18 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     }
     let keeper = agent.edge.clone().map(Keeper::start).transpose()?;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the tasks")?;
-    // Dropped when the thread ends, by a panic, too.
-    let (alive, enforcer_ended) = oneshot::channel::<()>();
-    let thread = thread::Builder::new()
-        .name("enforcer".to_owned())
-        .spawn(move || {
-            let _alive = alive;
-            enforcer.run(&waiting);
-        })
-        .context("cannot start the enforcer")?;
+    let runtime = start_tasks()?;
+    let (thread, enforcer_ended) = start_enforcer(enforcer, waiting)?;
     let answers = answers.map(|manner| answers::start(manner, Arc::clone(&agent.answers))).transpose()?;
     let (desk, sender) = answers.unzip();
     let reader = Reader::start(ring, Arc::clone(&agent), desk)?;
-    let served = serve(&runtime, &agent, listener, &pins, enforcer_ended);
-    // Order: nothing new is accepted (above), then the last policy is finished, then events are
-    // left to the next agent, then what they asked for is answered, then blocking calls end.
-    // Programs, links and maps stay.
+    let served = serve(&runtime, &agent, listener, Some(&pins), enforcer_ended);
+    // Order: nothing new is accepted (above), then the last policy is finished, then exchanges of the
+    // gateway, then events are left to the next agent, then what they asked for is answered, then
+    // blocking calls end. Programs, links and maps stay.
     let _ = agent.stop();
     thread.join().map_err(|_| anyhow!("the enforcer has panicked"))?;
+    agent.north.stop();
     let read = reader.stop();
     let answered = sender.map_or(Ok(()), Sender::join);
     let kept = keeper.map_or(Ok(()), Keeper::stop);
@@ -130,6 +120,64 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     // Nobody is left to read it.
     let untimed = agent.set_profiling(false).context("cannot end the timing of verdicts");
     served.and(read).and(answered).and(kept).and(untimed)
+}
+
+/// Serves what comes from outside until it is told to end: the same files, and nothing of the kernel.
+fn alone(config: Config, paths: Vec<PathBuf>, listener: TcpListener) -> Result<()> {
+    if !config.edge.interfaces.is_empty() {
+        tracing::warn!(
+            "there is no edge with --gateway-only: `edge` of the configuration means nothing here"
+        );
+    }
+    let settings = Settings { audit_all: config.audit, answers: false, host_addresses: hosts::addresses()? };
+    let mut policy = Policy::new(paths, settings);
+    // A fault ends the start before anything is listened on.
+    let read = policy.read(0)?;
+    let north = North::new(&config.gateway)?;
+    let (triggers, waiting) = sync_channel(TRIGGERS);
+    let agent = Arc::new(Agent::new(None, None, north, config, triggers));
+    let watch = watch_files(&agent, &policy);
+    let mut enforcer = Enforcer::new(Arc::clone(&agent), policy, watch);
+    enforcer.start(Ok(read));
+    let runtime = start_tasks()?;
+    let (thread, enforcer_ended) = start_enforcer(enforcer, waiting)?;
+    let served = serve(&runtime, &agent, listener, None, enforcer_ended);
+    let _ = agent.stop();
+    thread.join().map_err(|_| anyhow!("the enforcer has panicked"))?;
+    agent.north.stop();
+    runtime.shutdown_timeout(GRACE);
+    served
+}
+
+fn watch_files(agent: &Arc<Agent>, policy: &Policy) -> Watch {
+    let agent = Arc::clone(agent);
+    Watch::start(policy.paths(), move || {
+        agent.trigger(Trigger::Files);
+    })
+}
+
+fn start_tasks() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the tasks")
+}
+
+/// The thread, and what is dropped when it ends, by a panic, too.
+fn start_enforcer(
+    enforcer: Enforcer,
+    waiting: Receiver<Trigger>,
+) -> Result<(thread::JoinHandle<()>, oneshot::Receiver<()>)> {
+    let (alive, ended) = oneshot::channel::<()>();
+    let thread = thread::Builder::new()
+        .name("enforcer".to_owned())
+        .spawn(move || {
+            let _alive = alive;
+            enforcer.run(&waiting);
+        })
+        .context("cannot start the enforcer")?;
+    Ok((thread, ended))
 }
 
 fn configure(args: &RunArgs) -> Result<Config> {
@@ -144,6 +192,12 @@ fn configure(args: &RunArgs) -> Result<Config> {
         config.refused_ingress = refused_ingress;
     }
     config.audit |= args.audit;
+    if let Some(workers) = args.gateway_workers {
+        config.gateway.workers = workers;
+    }
+    if let Some(path) = &args.access_log {
+        config.gateway.access_log = Some(path.clone());
+    }
     Ok(config)
 }
 
@@ -165,14 +219,14 @@ fn serve(
     runtime: &Runtime,
     agent: &Arc<Agent>,
     listener: TcpListener,
-    pins: &Pins,
+    pins: Option<&Pins>,
     enforcer_ended: oneshot::Receiver<()>,
 ) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
         let mut answers = tokio::spawn(admin::serve(listener, Arc::clone(agent), stopped.clone()));
-        let mut house = tokio::spawn(housekeeping::keep(Arc::clone(agent), pins.clone(), stopped.clone()));
+        let mut house = tokio::spawn(housekeeping::keep(Arc::clone(agent), pins.cloned(), stopped.clone()));
         let checking = agent.edge.clone().filter(|guard| guard.is_checking());
         let mut checks = checking.map(|guard| tokio::spawn(edge::check(guard, stopped.clone())));
         let fetching = agent.edge.clone().filter(|guard| guard.is_fetching());
@@ -200,7 +254,7 @@ fn serve(
         for task in [checks.take(), fetches.take()].into_iter().flatten() {
             finish(task).await?;
         }
-        if ended.is_ok() && pins.exist() {
+        if ended.is_ok() && pins.is_some_and(Pins::exist) {
             tracing::info!("the agent ends; enforcement stays in place until `windrose detach`");
         }
         ended
@@ -230,6 +284,7 @@ impl Signals {
             tokio::select! {
                 _ = self.hangup.recv() => {
                     agent.trigger(Trigger::Signal);
+                    agent.north.requests.reopen();
                     if let Some(edge) = &agent.edge {
                         edge.read_lists();
                     }

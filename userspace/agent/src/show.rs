@@ -7,6 +7,7 @@ use crate::cli::{AskArgs, ConnectionsArgs, FilterArgs, FlowsArgs, Format, Status
 use crate::client;
 use crate::clock::short;
 use crate::edge::{BalanceView, EdgeView};
+use crate::north;
 use crate::output::{self, Paint, bytes, columns};
 use crate::record::{ConnectionView, EventView, decided_by};
 use crate::refused::count;
@@ -88,7 +89,14 @@ fn count_of(events: u64) -> String {
 
 fn status_text(status: &Status, paint: Paint) -> String {
     let mut lines = summary(status, paint);
+    if let Some(gateway) = &status.gateway {
+        lines.push(String::new());
+        lines.push(north::text(gateway, paint).trim_end().to_owned());
+    }
     lines.push(String::new());
+    if !status.kernel_half {
+        return lines.join("\n");
+    }
     let maps: Vec<Vec<String>> = status
         .maps
         .iter()
@@ -115,6 +123,7 @@ fn status_text(status: &Status, paint: Paint) -> String {
 
 fn summary(status: &Status, paint: Paint) -> Vec<String> {
     let state = match &status.not_ready {
+        None if !status.kernel_half => "serving, and enforcing nothing (--gateway-only)".to_owned(),
         None => "enforcing".to_owned(),
         Some(why) => format!("not ready: {why}"),
     };
@@ -164,6 +173,9 @@ fn summary(status: &Status, paint: Paint) -> Vec<String> {
     }
     lines.extend(status.edge.iter().flat_map(edge_lines));
     lines.push(format!("reloads {}, refused {}", status.reloads, status.reload_failures));
+    if !status.kernel_half {
+        return lines;
+    }
     lines.push(format!(
         "dropped packets {}, lost events {} (followers {}), no room for {} edges, {} refusals, {} connections, \
          {} loads",

@@ -6,6 +6,7 @@ use windrose_datapath::{Counting, DatapathError, abi};
 use crate::agent::Agent;
 use crate::compile::VerifiedView;
 use crate::edge::EdgeView;
+use crate::north::GatewayView;
 use crate::snapshot::{Counts, Reload};
 
 /// What the data path needs of the kernel, and has when it is open: it refuses to load without.
@@ -45,6 +46,10 @@ pub(crate) struct Status {
     pub(crate) not_ready: Option<String>,
     /// Since this agent started.
     pub(crate) uptime_seconds: u64,
+    /// Whether there is a kernel half; else this agent is a gateway alone, and what is told of the kernel
+    /// is empty.
+    #[serde(default = "yes")]
+    pub(crate) kernel_half: bool,
     /// Whether the pins of a former agent were adopted.
     pub(crate) adopted: bool,
     /// Whether the whole agent is in audit.
@@ -61,6 +66,9 @@ pub(crate) struct Status {
     pub(crate) programs: Vec<ProgramView>,
     /// The running kernel and what is used of it.
     pub(crate) kernel: Kernel,
+    /// The gateway and its objects; absent where policy has none.
+    #[serde(default)]
+    pub(crate) gateway: Option<GatewayView>,
     /// The edge; absent where none is configured.
     pub(crate) edge: Option<EdgeView>,
     /// How much of the tables in force was verified.
@@ -115,7 +123,7 @@ pub(crate) struct Unused {
 }
 
 /// What found no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lost {
     /// Events for which the ring buffer had no room.
     pub(crate) events: u64,
@@ -143,10 +151,54 @@ pub(crate) fn unused() -> Vec<Unused> {
         .collect()
 }
 
+/// What an earlier version does not say is so.
+const fn yes() -> bool {
+    true
+}
+
+/// Of this agent, without anything of the kernel.
+fn common(agent: &Agent) -> Status {
+    let snapshot = agent.snapshot();
+    Status {
+        generation: snapshot.generation,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        abi: abi::ABI_VERSION,
+        ready: snapshot.not_ready.is_none(),
+        not_ready: snapshot.not_ready.clone(),
+        uptime_seconds: agent.started.elapsed().as_secs(),
+        kernel_half: agent.has_kernel(),
+        adopted: false,
+        audit: agent.config.audit,
+        refused_ingress: agent.config.refused_ingress.as_str().to_owned(),
+        statistics: agent.statistics.are_on(),
+        counts: snapshot.counts,
+        maps: Vec::new(),
+        programs: Vec::new(),
+        kernel: Kernel {
+            release: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            features: Vec::new(),
+            unused: Vec::new(),
+        },
+        gateway: agent.north.view(&snapshot.model),
+        edge: None,
+        verified: snapshot.verified,
+        last_reload: snapshot.last_reload.clone(),
+        reloads: snapshot.reloads,
+        reload_failures: snapshot.reload_failures,
+        lost: Lost { follower_events: agent.flow_log.lost(), ..Lost::default() },
+    }
+}
+
 /// Asks the kernel; blocks for some milliseconds.
 pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
-    let snapshot = agent.snapshot();
-    let datapath = agent.datapath();
+    let common = common(agent);
+    if !agent.has_kernel() {
+        return Ok(common);
+    }
+    let datapath = agent.datapath()?;
     let counts = datapath.counts()?;
     let edge = agent.edge.as_ref().map(|edge| edge.sample()).transpose()?;
     let (mut maps, mut programs) = (datapath.map_fill(Counting::Keys)?, datapath.programs()?);
@@ -159,16 +211,7 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
     let (maps, programs) = (maps.into_iter(), programs.into_iter());
     Ok(Status {
         generation: datapath.generation(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        abi: abi::ABI_VERSION,
-        ready: snapshot.not_ready.is_none(),
-        not_ready: snapshot.not_ready.clone(),
-        uptime_seconds: agent.started.elapsed().as_secs(),
         adopted: datapath.is_adopted(),
-        audit: agent.config.audit,
-        refused_ingress: agent.config.refused_ingress.as_str().to_owned(),
-        statistics: agent.statistics.are_on(),
-        counts: snapshot.counts,
         maps: maps
             .map(|fill| MapView { map: fill.map.to_owned(), entries: fill.entries, capacity: fill.capacity })
             .collect(),
@@ -183,27 +226,21 @@ pub(crate) fn status(agent: &Agent) -> Result<Status, DatapathError> {
             })
             .collect(),
         kernel: Kernel {
-            release: std::fs::read_to_string("/proc/sys/kernel/osrelease")
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
             features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
             unused: unused(),
+            ..common.kernel
         },
         edge,
-        verified: snapshot.verified,
-        last_reload: snapshot.last_reload.clone(),
-        reloads: snapshot.reloads,
-        reload_failures: snapshot.reload_failures,
         lost: Lost {
             events: counts.lost_events,
-            follower_events: agent.flow_log.lost(),
             unnamed_refusals: counts.unnamed_refusals,
             unnamed_edges: counts.unnamed_edges,
             no_connection_row: counts.no_connection_row,
             no_balanced_row: counts.no_balanced_row,
             uncounted_loads: counts.uncounted_loads,
             dropped_packets: counts.dropped_packets,
+            ..common.lost
         },
+        ..common
     })
 }

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatapathError {
+    /// This process was started without its kernel half.
+    #[error("this agent has no kernel half: it runs with `--gateway-only`")]
+    Unused,
     /// Something that the kernel or the machine must have is missing.
     #[error("missing: {missing}; {remedy}")]
     Kernel {

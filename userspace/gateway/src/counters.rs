@@ -1,15 +1,28 @@
 //! What the gateway counts, since it started.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use crate::refusal::Refusal;
+use crate::tls::HandshakeFault;
 use crate::wire::WireFault;
 
-/// Counters of one gateway. Labels are enums: nothing that a client picks.
+/// Counters of one worker. Labels are enums: nothing that a client picks.
 #[derive(Debug)]
 pub struct Counters {
+    /// Which worker counts here.
+    pub(crate) worker: usize,
     /// Connections that were accepted.
     pub connections: AtomicU64,
+    /// Connections of clients that are open.
+    pub connections_open: AtomicI64,
+    /// Connections that spoke HTTP/2.
+    pub connections_http2: AtomicU64,
+    /// Exchanges that have begun and not ended.
+    pub exchanges_open: AtomicI64,
+    /// TLS handshakes that came to their end.
+    pub handshakes: AtomicU64,
+    /// TLS handshakes that did not, by fault.
+    handshake_faults: Vec<AtomicU64>,
     /// Exchanges by class of status: 1xx, 2xx, 3xx, 4xx, 5xx.
     classes: [AtomicU64; 5],
     /// Messages that were refused on the wire, by fault.
@@ -30,9 +43,22 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
+        Self::of(0)
+    }
+}
+
+impl Counters {
+    /// Those of a worker.
+    pub(crate) fn of(worker: usize) -> Self {
         let many = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         Self {
+            worker,
             connections: AtomicU64::new(0),
+            connections_open: AtomicI64::new(0),
+            connections_http2: AtomicU64::new(0),
+            exchanges_open: AtomicI64::new(0),
+            handshakes: AtomicU64::new(0),
+            handshake_faults: many(HandshakeFault::ALL.len()),
             classes: Default::default(),
             wire_faults: many(WireFault::ALL.len()),
             refusals: many(Refusal::ALL.len()),
@@ -43,9 +69,16 @@ impl Default for Counters {
             log_lost: AtomicU64::new(0),
         }
     }
-}
 
-impl Counters {
+    pub(crate) fn handshake_fault(&self, fault: HandshakeFault) {
+        self.handshake_faults[fault as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Handshakes that failed for this reason.
+    pub fn handshake_faults(&self, fault: HandshakeFault) -> u64 {
+        self.handshake_faults[fault as usize].load(Relaxed)
+    }
+
     pub(crate) fn wire_fault(&self, fault: WireFault) {
         self.wire_faults[fault as usize].fetch_add(1, Relaxed);
     }

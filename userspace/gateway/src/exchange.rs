@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
-use tokio::sync::mpsc;
+use windrose_policy::model::ObjectName;
 use windrose_policy::routing::Chosen;
 
 use crate::counters::Counters;
-use crate::refusal::Refusal;
+use crate::lines::Lines;
+use crate::refusal::{Blame, Refusal};
+use crate::series::Series;
 
 /// What travels with a request through routing, filters, upstream and log.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct Exchange {
     started: Instant,
     chosen_after_us: Option<u64>,
     answered_after_us: Option<u64>,
+    /// What counts it.
+    series: Option<Arc<Series>>,
     log: Log,
 }
 
@@ -53,6 +57,8 @@ struct Line<'a> {
     host: &'a str,
     path: &'a str,
     status: u16,
+    gateway: Option<String>,
+    listener: Option<&'a str>,
     route: Option<String>,
     rule: Option<usize>,
     place: Option<String>,
@@ -71,19 +77,20 @@ struct Line<'a> {
 /// Where lines go. The queue is bounded: a line without room is counted and lost.
 #[derive(Debug, Clone)]
 pub struct Log {
-    lines: Option<mpsc::Sender<String>>,
+    lines: Option<Lines>,
     counters: Arc<Counters>,
 }
 
 impl Log {
     /// Lines go to `lines`, if there is such.
-    pub fn new(lines: Option<mpsc::Sender<String>>, counters: Arc<Counters>) -> Self {
+    pub fn new(lines: Option<Lines>, counters: Arc<Counters>) -> Self {
         Self { lines, counters }
     }
 }
 
 impl Exchange {
     pub(crate) fn new(client: SocketAddr, method: String, log: Log) -> Self {
+        log.counters.exchanges_open.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Self {
             client,
             method,
@@ -100,12 +107,17 @@ impl Exchange {
             started: Instant::now(),
             chosen_after_us: None,
             answered_after_us: None,
+            series: None,
             log,
         }
     }
 
     pub(crate) fn started(&self) -> Instant {
         self.started
+    }
+
+    pub(crate) fn count_in(&mut self, series: &Arc<Series>) {
+        self.series = Some(series.clone());
     }
 
     pub(crate) fn choose(&mut self, chosen: Chosen) {
@@ -122,12 +134,21 @@ impl Exchange {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// Whose fault it is that it did not go well: of a refusal it says so itself, a response of class 5
+    /// is the endpoint's, and where there was none the client had gone.
+    fn blame(&self) -> Option<Blame> {
+        match (self.refusal, self.status) {
+            (Some(refusal), _) => Some(refusal.blame()),
+            (None, 0) => Some(Blame::Downstream),
+            (None, status) => (status >= 500).then_some(Blame::Upstream),
+        }
+    }
+
     fn line(&self) -> Option<String> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let rule = self.chosen.as_ref().map(|chosen| &chosen.rule);
-        let name = |rule: &Arc<windrose_policy::routing::BoundRule>| {
-            format!("{}/{}", rule.route.name.namespace, rule.route.name.name)
-        };
+        let name = |name: &ObjectName| format!("{}/{}", name.namespace, name.name);
+        let names = self.series.as_ref().map(|series| series.names());
         serde_json::to_string(&Line {
             time_ms: now.map_or(0, |since| since.as_millis()),
             client: self.client,
@@ -135,14 +156,16 @@ impl Exchange {
             host: &self.host,
             path: &self.path,
             status: self.status,
-            route: rule.map(name),
+            gateway: names.and_then(|names| names.gateway.as_ref()).map(name),
+            listener: names.map(|names| names.listener.as_str()).filter(|name| !name.is_empty()),
+            route: rule.map(|rule| name(&rule.route.name)),
             rule: rule.map(|rule| rule.index),
             place: rule.map(|rule| rule.rule().place.to_string()),
             principal: self.principal.as_deref(),
             upstream: self.upstream,
             tries: self.tries,
             refusal: self.refusal.map(Refusal::name),
-            blame: self.refusal.map(|refusal| refusal.blame().name()),
+            blame: self.blame().map(Blame::name),
             sent_bytes: self.sent_bytes,
             cut_short: self.is_cut_short,
             route_us: self.chosen_after_us,
@@ -158,7 +181,11 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         use std::sync::atomic::Ordering::Relaxed;
         let counters = &self.log.counters;
+        counters.exchanges_open.fetch_sub(1, Relaxed);
         counters.status(self.status);
+        if let Some(series) = &self.series {
+            series.count(counters.worker, self.status, self.blame(), self.started.elapsed());
+        }
         if let Some(refusal) = self.refusal {
             counters.refusal(refusal);
         }
@@ -166,8 +193,9 @@ impl Drop for Exchange {
             counters.cut_short.fetch_add(1, Relaxed);
         }
         if let Some(lines) = &self.log.lines
+            && lines.are_wanted()
             && let Some(line) = self.line()
-            && lines.try_send(line).is_err()
+            && !lines.send(line)
         {
             counters.log_lost.fetch_add(1, Relaxed);
         }

@@ -65,7 +65,10 @@ impl Forward {
         let snapshot = self.published.load();
         let target = match target(&request) {
             Ok(target) => target,
-            Err(refusal) => return refuse(refusal, request.headers(), exchange),
+            Err(refusal) => {
+                exchange.count_in(snapshot.unknown());
+                return refuse(refusal, request.headers(), exchange);
+            }
         };
         exchange.host.clone_from(&target.host);
         exchange.path.clone_from(&target.path);
@@ -77,10 +80,13 @@ impl Forward {
             headers: &Seen(request.headers()),
         };
         let Some((bind, matcher)) = snapshot.bind(&self.place) else {
+            exchange.count_in(snapshot.unknown());
             return refuse(Refusal::NoRoute, request.headers(), exchange);
         };
         let is_tls = bind.is_tls;
-        let Some(chosen) = choose(matcher, &asked, request.headers()) else {
+        let chosen = choose(matcher, &asked, request.headers());
+        exchange.count_in(snapshot.series(&self.place, &target.host, chosen.as_ref()));
+        let Some(chosen) = chosen else {
             return refuse(Refusal::NoRoute, request.headers(), exchange);
         };
         exchange.choose(chosen.clone());
@@ -100,6 +106,18 @@ impl Forward {
             say_cors(response.headers_mut(), headers);
         }
         response
+    }
+
+    /// Refuses a request before anything of it is looked at.
+    pub(crate) fn refuse(
+        &self,
+        refusal: Refusal,
+        request: &Request<Incoming>,
+        client: SocketAddr,
+    ) -> Response<Outgoing> {
+        let mut exchange = Exchange::new(client, request.method().as_str().to_owned(), self.log.clone());
+        exchange.count_in(self.published.load().unknown());
+        refuse(refusal, request.headers(), exchange)
     }
 
     /// The response of the rule, before the rule's filters of responses.
@@ -366,7 +384,7 @@ fn target(request: &Request<Incoming>) -> Result<Target, Refusal> {
 }
 
 /// The host of an authority: in lower case, without port and dot at the end. `None`: it is none.
-fn host_of(authority: &str) -> Option<String> {
+pub(crate) fn host_of(authority: &str) -> Option<String> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         // An IPv6 address in brackets.
         let (address, rest) = rest.split_once(']')?;

@@ -5,18 +5,32 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod conditions;
+mod connection;
 mod cors;
 pub mod counters;
 pub mod exchange;
 mod filter;
 mod forward;
 mod headers;
+mod http2;
+mod lines;
 mod pick;
 mod pool;
+mod preface;
 pub mod refusal;
+mod secured;
+pub mod series;
 pub mod server;
 pub mod snapshot;
+mod sockets;
+mod tls;
 pub mod wire;
+pub mod workers;
 
+pub use lines::Lines;
 pub use server::{Limits, Server};
 pub use snapshot::{Published, Snapshot};
+pub use sockets::Failure;
+pub use tls::HandshakeFault;
+pub use workers::Gateway;

@@ -32,6 +32,10 @@ pub enum Refusal {
     Preflight,
     /// The rule has a filter that this version does not carry out.
     Unsupported,
+    /// The head of an HTTP/2 request has too many fields.
+    Fields,
+    /// The host belongs to another listener than the name of the TLS handshake.
+    Misdirected,
 }
 
 /// Whose fault it is.
@@ -47,7 +51,7 @@ pub enum Blame {
 
 impl Refusal {
     /// Every one, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Target,
         Self::Path,
         Self::Method,
@@ -61,6 +65,8 @@ impl Refusal {
         Self::ClientBody,
         Self::Preflight,
         Self::Unsupported,
+        Self::Fields,
+        Self::Misdirected,
     ];
 
     /// The status, a word for logs and counters, whose fault it is, and a sentence.
@@ -111,6 +117,18 @@ impl Refusal {
                 Gateway,
                 "The route has a filter that is not carried out here.",
             ),
+            Self::Fields => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "fields",
+                Downstream,
+                "The request has too many fields.",
+            ),
+            Self::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected",
+                Downstream,
+                "This host is served over a connection for its own name.",
+            ),
         }
     }
 
@@ -151,6 +169,9 @@ impl Refusal {
 }
 
 impl Blame {
+    /// Every one, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Downstream, Self::Upstream, Self::Gateway];
+
     /// A word for logs and counters.
     pub const fn name(self) -> &'static str {
         match self {

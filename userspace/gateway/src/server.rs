@@ -1,25 +1,23 @@
 //! Listening, and one task for each connection.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::connection;
 use crate::counters::Counters;
 use crate::exchange::Log;
 use crate::forward::Forward;
+use crate::lines::Lines;
 use crate::pool::Pool;
 use crate::snapshot::{Place, Published};
-use crate::wire::Strict;
 
 /// What clients may ask of a gateway.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +30,28 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Fields of a head.
     pub fields: usize,
+    /// A TLS handshake takes at most so long.
+    pub handshake: Duration,
+    /// Requests at once on one connection of HTTP/2.
+    pub streams: u32,
+    /// A connection of HTTP/2 ends when it had no request for so long. (One of HTTP/1.1 ends by `head`.)
+    pub idle: Duration,
+    /// Exchanges that have begun when a listener ends are waited for so long, then cut short.
+    pub drain: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 16_384, head: Duration::from_secs(15), head_bytes: 32 << 10, fields: 100 }
+        Self {
+            connections: 16_384,
+            head: Duration::from_secs(15),
+            head_bytes: 32 << 10,
+            fields: 100,
+            handshake: Duration::from_secs(10),
+            streams: 128,
+            idle: Duration::from_mins(1),
+            drain: Duration::from_secs(30),
+        }
     }
 }
 
@@ -53,15 +68,27 @@ pub struct Server {
 
 impl Server {
     /// A gateway by these snapshots. Lines of the access log go to `lines`.
-    pub fn new(published: Arc<Published>, lines: Option<mpsc::Sender<String>>, limits: Limits) -> Self {
-        let counters = Arc::new(Counters::default());
+    pub fn new(published: Arc<Published>, lines: Option<Lines>, limits: Limits) -> Self {
+        let room = Arc::new(Semaphore::new(limits.connections));
+        Self::of_worker(published, lines, limits, (0, room))
+    }
+
+    /// That of a worker, by its number, with its own connections to endpoints; the room for clients is
+    /// that of all.
+    pub(crate) fn of_worker(
+        published: Arc<Published>,
+        lines: Option<Lines>,
+        limits: Limits,
+        (worker, room): (usize, Arc<Semaphore>),
+    ) -> Self {
+        let counters = Arc::new(Counters::of(worker));
         Self {
             published,
             pool: Arc::new(Pool::new(counters.clone())),
             log: Log::new(lines, counters.clone()),
             counters,
             limits,
-            room: Arc::new(Semaphore::new(limits.connections)),
+            room,
         }
     }
 
@@ -71,7 +98,8 @@ impl Server {
     }
 
     /// Serves the routes of the bind at `place` to who connects to `listener`, until `stop` is true.
-    /// Then nothing more is accepted, and exchanges that have begun are finished.
+    /// Then nothing more is accepted but who waits already, and exchanges that have begun are finished
+    /// as far as there is time for that.
     ///
     /// # Errors
     ///
@@ -79,6 +107,16 @@ impl Server {
     pub async fn serve(
         &self,
         listener: TcpListener,
+        place: Place,
+        stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        self.serve_while((listener, ()), place, stop).await
+    }
+
+    /// Likewise; `open` is dropped when the socket is closed, and not as late as its exchanges end.
+    pub(crate) async fn serve_while<T: Send>(
+        &self,
+        (listener, open): (TcpListener, T),
         place: Place,
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
@@ -106,17 +144,70 @@ impl Server {
                 accepted = accept => accepted?,
                 () = is_stopping => break,
             };
-            let (room, stream, client) = accepted;
-            self.counters.connections.fetch_add(1, Relaxed);
-            let serve = connection(stream, client, forward.clone(), self.limits, stop.clone());
-            connections.spawn(async move {
-                serve.await;
-                drop(room);
-            });
+            connections.spawn(self.connection(accepted, &forward, &stop));
         }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
+        // Their clients have connected, and to close the socket would end them unheard.
+        for accepted in self.waiting(&listener).await {
+            connections.spawn(self.connection(accepted, &forward, &stop));
+        }
+        drop((listener, open));
+        let all = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.limits.drain, all).await.is_err() {
+            tracing::warn!(
+                connections = connections.len(),
+                "exchanges were not finished in time: they are cut short"
+            );
+            connections.shutdown().await;
+        }
         Ok(())
+    }
+
+    /// Serves a connection, and counts it.
+    fn connection(
+        &self,
+        (room, stream, client): (OwnedSemaphorePermit, TcpStream, SocketAddr),
+        forward: &Arc<Forward>,
+        stop: &watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let open = Open::new(&self.counters);
+        let serve = connection::serve(stream, client, forward.clone(), self.limits, stop.clone());
+        async move {
+            serve.await;
+            drop((open, room));
+        }
+    }
+
+    /// Who waits in the kernel's queue, as far as there is room.
+    async fn waiting(&self, listener: &TcpListener) -> Vec<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+        let mut all = Vec::new();
+        while let Ok(room) = self.room.clone().try_acquire_owned() {
+            let next = std::future::poll_fn(|context| {
+                Poll::Ready(match listener.poll_accept(context) {
+                    Poll::Ready(Ok(accepted)) => Some(accepted),
+                    Poll::Ready(Err(_)) | Poll::Pending => None,
+                })
+            });
+            let Some((stream, client)) = next.await else { break };
+            all.push((room, stream, client));
+        }
+        all
+    }
+}
+
+/// A connection that is open, and counted as such.
+struct Open(Arc<Counters>);
+
+impl Open {
+    fn new(counters: &Arc<Counters>) -> Self {
+        counters.connections.fetch_add(1, Relaxed);
+        counters.connections_open.fetch_add(1, Relaxed);
+        Self(counters.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections_open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -133,47 +224,5 @@ async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
             }
             Err(error) => return Err(error),
         }
-    }
-}
-
-async fn connection(
-    stream: TcpStream,
-    client: SocketAddr,
-    forward: Arc<Forward>,
-    limits: Limits,
-    mut stop: watch::Receiver<bool>,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%client, %error, "a connection ended before it began");
-        return;
-    }
-    let counters = forward.counters.clone();
-    let service = service_fn(move |request| {
-        let forward = forward.clone();
-        async move { Ok::<_, Infallible>(forward.serve(request, client).await) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_headers(limits.fields)
-        .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(Strict::new(stream, counters)), service);
-    let mut served = std::pin::pin!(served);
-    let is_stopping = async {
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    let outcome = tokio::select! {
-        outcome = &mut served => Some(outcome),
-        () = is_stopping => None,
-    };
-    let outcome = if let Some(outcome) = outcome {
-        outcome
-    } else {
-        // The exchange that has begun is finished, and the connection closed behind it.
-        served.as_mut().graceful_shutdown();
-        served.await
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%client, %error, "a connection ended with an error");
     }
 }

@@ -18,10 +18,11 @@ use super::filter::Filter;
 use super::follow::Follow;
 use super::query;
 use super::reply::{Body, body_of, content, fault, json, wrong_method};
+use super::requests;
 use crate::agent::Agent;
 use crate::clock::Clock;
 use crate::enforce::Trigger;
-use crate::explain::{Question, explain};
+use crate::explain::{Question, explain, request};
 use crate::metrics;
 use crate::profile::Running;
 use crate::record::{self, Balanced, ConnectionView};
@@ -29,7 +30,7 @@ use crate::status;
 use crate::top;
 
 /// Every path, for whoever asks for another.
-const PATHS: &str = "/healthz, /readyz, /status, /connections, /flows, /metrics, /explain, /top, /profile, /reload, /edge/deny, /edge/frontends";
+const PATHS: &str = "/healthz, /readyz, /status, /connections, /flows, /requests, /metrics, /explain, /top, /profile, /reload, /edge/deny, /edge/frontends";
 
 /// Answers one request; a fault is an answer, too.
 pub(super) async fn answer(
@@ -44,15 +45,15 @@ pub(super) async fn answer(
         "/edge/frontends" if is_get => edge::frontends(agent, &request).await,
         "/profile" if request.method() == Method::POST => asked(agent, &request).await,
         "/reload" | "/profile" => wrong_method("POST"),
-        "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/metrics" | "/explain" | "/top"
-        | "/edge/frontends"
+        "/healthz" | "/readyz" | "/status" | "/connections" | "/flows" | "/requests" | "/metrics"
+        | "/explain" | "/top" | "/edge/frontends"
             if !is_get =>
         {
             wrong_method("GET, HEAD")
         }
         "/healthz" => content(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
         "/readyz" => ready(&agent),
-        "/status" | "/connections" | "/flows" | "/metrics" | "/explain" | "/top" => {
+        "/status" | "/connections" | "/flows" | "/requests" | "/metrics" | "/explain" | "/top" => {
             asked(agent, &request).await
         }
         _ => fault(StatusCode::NOT_FOUND, &format!("no such path: there are {PATHS}")),
@@ -78,6 +79,7 @@ async fn asked(agent: Arc<Agent>, request: &Request<Incoming>) -> Response<Body>
         "/status" => status(agent, asked).await,
         "/connections" => connections(agent, asked).await,
         "/flows" => flows(agent, asked),
+        "/requests" => requests::answer(agent, &asked),
         "/explain" => explained(agent, asked).await,
         "/top" => top(agent, asked).await,
         "/profile" => profile(agent, asked).await,
@@ -171,7 +173,7 @@ async fn connections(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Respons
     };
     let read = kernel(move || {
         let (rows, flows, balanced) = {
-            let datapath = agent.datapath();
+            let datapath = agent.datapath()?;
             (datapath.connections()?, datapath.flows()?, Balanced::new(&datapath.balanced()?))
         };
         let (snapshot, clock) = (agent.snapshot(), Clock::now());
@@ -206,6 +208,9 @@ fn flows(agent: Arc<Agent>, mut asked: Vec<(String, String)>) -> Response<Body> 
 }
 
 async fn explained(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<Body> {
+    if asked.iter().any(|(name, _)| name == "url") {
+        return explained_request(agent, asked).await;
+    }
     let answered = spawn_blocking(move || {
         let (mut from, mut to, mut port, mut protocol) = (None, None, None, "TCP".to_owned());
         for (name, value) in asked {
@@ -219,7 +224,11 @@ async fn explained(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<
                     );
                 }
                 "protocol" => protocol = value,
-                _ => return Err(format!("unknown field `{name}`: there are from, to, port, protocol")),
+                _ => {
+                    return Err(format!(
+                        "unknown field `{name}`: there are from, to, port, protocol, or url, method, header"
+                    ));
+                }
             }
         }
         let (Some(from), Some(to)) = (from, to) else {
@@ -231,6 +240,31 @@ async fn explained(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<
             return Err(why.clone());
         }
         explain(&snapshot.model, &question, &snapshot.host_addresses, agent.config.audit)
+    });
+    match answered.await {
+        Ok(Ok(explanation)) => json(StatusCode::OK, &explanation),
+        Ok(Err(why)) => fault(StatusCode::BAD_REQUEST, &why),
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+async fn explained_request(agent: Arc<Agent>, asked: Vec<(String, String)>) -> Response<Body> {
+    let answered = spawn_blocking(move || {
+        let (mut method, mut url, mut headers) = ("GET".to_owned(), String::new(), Vec::new());
+        for (name, value) in asked {
+            match name.as_str() {
+                "method" => method = value,
+                "url" => url = value,
+                "header" => headers.push(value),
+                _ => return Err(format!("unknown field `{name}`: there are method, url, header")),
+            }
+        }
+        let asked = request::Asked::parse(&method, &url, &headers)?;
+        let snapshot = agent.snapshot();
+        match &snapshot.not_ready {
+            Some(why) => Err(why.clone()),
+            None => Ok(request::explain(&snapshot.model, &asked)),
+        }
     });
     match answered.await {
         Ok(Ok(explanation)) => json(StatusCode::OK, &explanation),
@@ -266,6 +300,7 @@ async fn kernel<T: Send + 'static>(
 ) -> Result<T, Response<Body>> {
     match spawn_blocking(call).await {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(error @ DatapathError::Unused)) => Err(fault(StatusCode::NOT_FOUND, &error.to_string())),
         Ok(Err(error)) => Err(failed(&error.with_causes())),
         Err(error) => Err(failed(&error.to_string())),
     }

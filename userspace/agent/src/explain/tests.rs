@@ -128,3 +128,27 @@ spec:
     let fields: Vec<&str> = near.differences.iter().map(|difference| difference.field.as_str()).collect();
     assert_eq!(fields, ["order"]);
 }
+
+#[test]
+fn golden_explain_of_requests() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/gateway");
+    let text = std::fs::read_to_string(folder.join("policy.yaml")).unwrap();
+    let model = source::parse(&[source::Source { name: "gateway.yaml".to_owned(), text }]).unwrap().model;
+    let mut said = String::new();
+    for (url, header) in [
+        ("https://shop.example:8443/cart/1?x=1", None),
+        ("https://shop.example:8443/cart", Some("X-Canary: yes")),
+        ("https://shop.example:8443/", None),
+        ("http://shop.example:8080/cart", None),
+        ("http://other.example:8080/", None),
+        ("http://shop.example:8443/", None),
+        ("https://shop.example/", None),
+    ] {
+        let headers: Vec<String> = header.into_iter().map(str::to_owned).collect();
+        let asked = request::Asked::parse("GET", url, &headers).unwrap();
+        said.extend(["$ GET ", url, " ", header.unwrap_or_default(), "\n"]);
+        said += &request::text(&request::explain(&model, &asked), Paint::off());
+        said.push('\n');
+    }
+    output::golden::assert("explain-requests.txt", &said);
+}

@@ -22,7 +22,7 @@ const HOW: [&str; 2] = ["remembered", "decided"];
 const BITS: std::ops::RangeInclusive<usize> = 6..=16;
 
 /// The cost of the kernel's half.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Costs {
     pub(super) maps: Vec<MapMemory>,
     /// `None`: verdicts are not timed.

@@ -173,13 +173,21 @@ impl<L: EncodeLabelSet> EncodeLabelSet for ByRef<'_, L> {
 impl Collector for Sample {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut families = Families(encoder);
-        self.connections(&mut families)?;
-        self.refused(&mut families)?;
-        self.services(&mut families)?;
+        if self.has_kernel {
+            self.connections(&mut families)?;
+            self.refused(&mut families)?;
+            self.services(&mut families)?;
+        }
         self.policy(&mut families)?;
-        self.kernel(&mut families)?;
-        self.edge.as_ref().map_or(Ok(()), |edge| super::edge::encode(edge, &mut families))?;
-        self.costs(&mut families)
+        if self.has_kernel {
+            self.kernel(&mut families)?;
+        }
+        build(&mut families)?;
+        if self.has_kernel {
+            self.edge.as_ref().map_or(Ok(()), |edge| super::edge::encode(edge, &mut families))?;
+            self.costs(&mut families)?;
+        }
+        self.gateway.as_ref().map_or(Ok(()), |gateway| super::gateway::encode(gateway, &mut families))
     }
 }
 
@@ -440,16 +448,19 @@ impl Sample {
             "windrose_endpoint_loads_uncounted",
             "Connections that found no room for their endpoint's load or their service's totals.",
             &self.counts.uncounted_loads,
-        )?;
-        let mut info = families.0.encode_descriptor(
-            "windrose_build",
-            "Version of this agent and of the layouts in the kernel.",
-            None,
-            MetricType::Info,
-        )?;
-        let abi = windrose_datapath::abi::ABI_VERSION.to_string();
-        info.encode_info(&Labels(&[("version", env!("CARGO_PKG_VERSION")), ("abi", &abi)]))
+        )
     }
+}
+
+fn build(families: &mut Families<'_>) -> Result<(), fmt::Error> {
+    let mut info = families.0.encode_descriptor(
+        "windrose_build",
+        "Version of this agent and of the layouts in the kernel.",
+        None,
+        MetricType::Info,
+    )?;
+    let abi = windrose_datapath::abi::ABI_VERSION.to_string();
+    info.encode_info(&Labels(&[("version", env!("CARGO_PKG_VERSION")), ("abi", &abi)]))
 }
 
 /// One label.

@@ -10,6 +10,10 @@ use windrose_datapath::abi::{
     EdgeKey, EdgeReason, EdgeRow, EndpointLoad, Lookup, RefusalKey, RuleTimesKey, ServiceTotals,
 };
 use windrose_datapath::{LookUps, MapMemory, Measured, Spent};
+use windrose_gateway::HandshakeFault;
+use windrose_gateway::refusal::Refusal as Refused;
+use windrose_gateway::series::{Names, Reading};
+use windrose_gateway::wire::WireFault;
 use windrose_policy::decision::RuleRef;
 use windrose_policy::model::{Direction, ExposureSource, ObjectName};
 use windrose_policy::source::{Source, parse};
@@ -100,6 +104,29 @@ fn edge() -> EdgeSample {
     }
 }
 
+/// What a scrape finds of a gateway: a route with responses of both sorts, and who found no route.
+fn gateway() -> gateway::GatewaySample {
+    let names = |route| Names { gateway: Some(name("shop", "outside")), listener: "web".to_owned(), route };
+    let mut routed = Reading {
+        names: names(Some(name("shop", "cart"))),
+        exchanges: [[0; 4]; 6],
+        times: [0; 18],
+        sum_us: 4_500,
+    };
+    let mut unrouted = Reading { names: names(None), sum_us: 90, ..routed.clone() };
+    (routed.exchanges[2][0], routed.exchanges[5][2]) = (7, 1);
+    (routed.times[1], routed.times[4]) = (7, 1);
+    (unrouted.exchanges[4][1], unrouted.times[0]) = (2, 2);
+    gateway::GatewaySample {
+        series: vec![unrouted, routed],
+        refusals: vec![(Refused::Connect, 1), (Refused::NoRoute, 2)],
+        wire_faults: vec![(WireFault::BareLf, 3)],
+        handshake_faults: vec![(HandshakeFault::NoCertificate, 4)],
+        counters: vec![("windrose_gateway_connections", "Connections of clients that were accepted.", 9)],
+        gauges: vec![("windrose_gateway_workers", "Threads that serve.", 2)],
+    }
+}
+
 fn sample() -> Sample {
     let text = include_str!("../../tests/fixtures/shop.yaml").to_owned();
     let model = Arc::new(parse(&[Source { name: "shop.yaml".to_owned(), text }]).unwrap().model);
@@ -170,6 +197,8 @@ fn sample() -> Sample {
         answers: [("reset", 5), ("unreachable", 2)],
         suppressed_answers: [("failed", 0), ("late", 0), ("limit", 1)],
         edge: Some(edge()),
+        gateway: Some(gateway()),
+        has_kernel: true,
         events: 12,
         follower_events_lost: 0,
         costs: Costs {

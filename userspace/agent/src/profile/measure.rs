@@ -56,14 +56,14 @@ impl Running {
         }
         let turn = Turn(Arc::clone(&agent));
         // Before anything is measured, and without the data path: it takes a second, once.
-        let timer = agent.datapath().timer();
+        let timer = agent.datapath()?.timer();
         if let Some(timer) = timer {
             let programs = timer.load()?;
-            agent.datapath().keep_timed(programs);
+            agent.datapath()?.keep_timed(programs);
         }
         let statistics_cost = Datapath::statistics_cost()?;
         let statistics = Datapath::enable_statistics()?;
-        let mut datapath = agent.datapath();
+        let mut datapath = agent.datapath()?;
         if !agent.config.profile {
             datapath.clear_rule_times()?;
         }
@@ -89,7 +89,7 @@ impl Running {
     /// Ends it; blocks for some milliseconds.
     pub(crate) fn end(self) -> Result<Report, DatapathError> {
         let taken = {
-            let mut datapath = self.agent.datapath();
+            let mut datapath = self.agent.datapath()?;
             let seconds = self.since.elapsed().as_secs_f64();
             datapath.set_profiling(self.agent.config.profile)?;
             datapath.settle()?;

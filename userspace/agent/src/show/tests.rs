@@ -1,5 +1,6 @@
 //! What people see, word for word.
 
+use crate::north::{ConditionView, GatewayView, ListenerView, ObjectView, ParentView};
 use std::sync::Arc;
 
 use windrose_datapath::abi::{Address, ConnectionRow, Event, Verdict, decision};
@@ -66,6 +67,56 @@ fn golden_events_for_people() {
     output::golden::assert("flows.txt", &said);
 }
 
+/// One that listens on one of two addresses, and a route with a backend of nobody.
+fn gateway() -> GatewayView {
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| ConditionView {
+        kind: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    let good = |kind| condition(kind, "True", kind, "");
+    let in_use = "0.0.0.0:443 is in use by another process: end it";
+    let listener = |name: &str, programmed| ListenerView {
+        name: name.to_owned(),
+        supported_kinds: vec!["HTTPRoute".to_owned()],
+        attached_routes: 1,
+        conditions: vec![
+            good("Accepted"),
+            condition("Conflicted", "False", "NoConflicts", ""),
+            good("ResolvedRefs"),
+            programmed,
+        ],
+    };
+    let object = |kind: &str, name: &str| ObjectView {
+        kind: kind.to_owned(),
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        conditions: vec![good("Accepted"), good("Programmed")],
+        listeners: Vec::new(),
+        parents: Vec::new(),
+    };
+    let listeners = vec![
+        listener("web", good("Programmed")),
+        listener("secure", condition("Programmed", "False", "PortUnavailable", in_use)),
+    ];
+    let why = "shop.yaml:9:5: backend shop/none is no Service with an address in these files";
+    let missing = condition("ResolvedRefs", "False", "BackendNotFound", why);
+    let parent =
+        ParentView { gateway: "shop/outside".to_owned(), conditions: vec![good("Accepted"), missing] };
+    GatewayView {
+        workers: 2,
+        listening: vec!["0.0.0.0:80".to_owned()],
+        not_listening: vec![in_use.to_owned()],
+        connections: 12,
+        exchanges: 1,
+        objects: vec![
+            ObjectView { listeners, ..object("Gateway", "outside") },
+            ObjectView { conditions: Vec::new(), parents: vec![parent], ..object("HTTPRoute", "cart") },
+        ],
+    }
+}
+
 #[test]
 fn golden_status_for_people() {
     let status = Status {
@@ -75,6 +126,8 @@ fn golden_status_for_people() {
         ready: true,
         not_ready: None,
         uptime_seconds: 3_725,
+        kernel_half: true,
+        gateway: Some(gateway()),
         adopted: true,
         audit: false,
         refused_ingress: "reset".to_owned(),

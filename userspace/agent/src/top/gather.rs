@@ -37,7 +37,7 @@ pub(crate) const LISTED: usize = 1000;
 
 /// Asks the kernel; blocks for some milliseconds. No key of policy is counted.
 pub(crate) fn sample(agent: &Agent, listed: usize) -> Result<Sample, DatapathError> {
-    let datapath = agent.datapath();
+    let datapath = agent.datapath()?;
     // In this order: a connection that ends between the two reads is missing this time, and whoever
     // asks keeps counters from going back.
     let edges = datapath.edges()?;

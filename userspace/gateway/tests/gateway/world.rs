@@ -64,7 +64,7 @@ impl World {
     pub(crate) async fn start(text: &str) -> Self {
         let published = Arc::new(Published::new(Snapshot::new(&model(text))));
         let (sender, lines) = mpsc::channel(1_000);
-        let server = Server::new(published.clone(), Some(sender), Limits::default());
+        let server = Server::new(published.clone(), Some(sender.into()), Limits::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);

@@ -147,12 +147,10 @@ fn open<'m>(
     };
     let has_certificate = listener.protocol != ListenerProtocol::Https || !certificates.is_empty();
     let is_valid = accepted.is_true && lost.is_none() && has_certificate;
-    let programmed = if !is_valid {
-        Condition::no(Programmed, Reason::Invalid, "")
-    } else if listener.protocol == ListenerProtocol::Https {
-        Condition::no(Programmed, Reason::Pending, "TLS is not served by this version")
-    } else {
+    let programmed = if is_valid {
         Condition::yes(Programmed, Reason::Programmed)
+    } else {
+        Condition::no(Programmed, Reason::Invalid, "")
     };
     Open {
         takes: allowed.filter(|_| accepted.is_true && lost.is_none()),

@@ -147,6 +147,7 @@ reasons! {
     NoMatchingParent,
     NotAllowedByListeners,
     Pending,
+    PortUnavailable,
     Programmed,
     ProtocolConflict,
     RefNotPermitted,
