@@ -6,6 +6,7 @@ mod cpu;
 mod dnat;
 mod edge;
 mod end;
+mod gateway;
 mod ground;
 mod haproxy;
 mod hooks;
@@ -17,6 +18,7 @@ mod page;
 mod pair;
 mod plot;
 mod policy;
+mod process;
 mod report;
 mod service;
 mod services;
@@ -54,6 +56,7 @@ What:
   edge           a frame at the interface, and connections through it against nftables DNAT and haproxy
   sidecar        messages and writes of all sizes, against plain TCP and a haproxy at each end;
                  also called redirect
+  gateway        a request through the gateway, against haproxy and nginx
 
 Options:
   --quick        two short rounds: to see that it works
@@ -74,6 +77,7 @@ pub fn run(name: &str, words: &[&str]) -> Result<()> {
         "service" => service::run(words),
         "edge" => edge::run(words),
         "sidecar" | "redirect" => sidecar::run(words),
+        "gateway" => gateway::run(words),
         _ => bail!("there is no benchmark {name}\n{USAGE}"),
     }
 }

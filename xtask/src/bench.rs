@@ -12,7 +12,7 @@ const PROXIED: [&str; 3] = ["edge", "sidecar", "redirect"];
 /// Measure, side by side in one run, and write docs/benchmarks.md.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What to measure: `policy`, `service`, `edge` or `sidecar`, then options of that benchmark; nothing lists them.
+    /// What to measure: `policy`, `service`, `edge`, `sidecar` or `gateway`, then options of that benchmark; nothing lists them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
@@ -23,6 +23,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     packages::ensure(packages::TESTS)?;
     if arguments.rest.first().is_some_and(|name| PROXIED.contains(&name.as_str())) {
         packages::ensure(packages::PROXY)?;
+    }
+    if arguments.rest.first().is_some_and(|name| name == "gateway") {
+        packages::ensure(packages::PROXY)?;
+        packages::ensure(packages::HTTP)?;
     }
     command::run(command::cargo(workspace.root()).args(["build", "--release", "--package", "windrose"]))?;
     command::run(

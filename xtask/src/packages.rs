@@ -33,6 +33,12 @@ pub(crate) const TESTS: &[Program] = &[
 /// What benchmarks with a proxy in them call, beyond [`TESTS`].
 pub(crate) const PROXY: &[Program] = &[Program { name: "haproxy", package: "haproxy" }];
 
+/// What the benchmark of the gateway calls, beyond [`PROXY`].
+pub(crate) const HTTP: &[Program] = &[
+    Program { name: "nginx", package: "nginx-light" },
+    Program { name: "h2load", package: "nghttp2-client" },
+];
+
 /// libFuzzer's runtime is C++.
 pub(crate) const FUZZ: &[Program] = &[Program { name: "c++", package: "g++" }];
 

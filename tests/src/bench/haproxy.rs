@@ -1,21 +1,14 @@
 //! haproxy between the ends, as a proxy of TCP with one worker.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::net::{SocketAddrV4, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::net::SocketAddrV4;
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use anyhow::Result;
 
+use super::process::Process;
 use super::stage::Stage;
 use crate::netns::Namespace;
-use crate::wait;
-
-/// How long it may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one is to do.
 #[derive(Debug)]
@@ -29,43 +22,21 @@ pub(crate) struct Duty<'a> {
 
 /// A running one; it ends on drop.
 #[derive(Debug)]
-pub(crate) struct Haproxy {
-    process: Child,
-}
+pub(crate) struct Haproxy(Process);
 
 impl Haproxy {
     /// Starts it in a namespace and waits until it listens.
     pub(crate) fn start(stage: &Stage, namespace: &Namespace, duty: &Duty<'_>) -> Result<Self> {
         let config = stage.write(&format!("{}.cfg", duty.name), &duty.config())?;
-        let log_path = stage.folder().join(format!("{}.log", duty.name));
-        let log = File::create(&log_path)?;
         let mut command = Command::new("haproxy");
         // In the foreground: one process with one thread.
         command.arg("-db").arg("-f").arg(&config);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let process = namespace.within(|| {
-            let mut set = CpuSet::new();
-            set.set(duty.processor).context("no such processor")?;
-            // Of this thread, which is the namespace's own, and so of what it starts.
-            sched_setaffinity(Pid::from_raw(0), &set).context("cannot choose a processor")?;
-            command.spawn().context("cannot run haproxy (package haproxy)")
-        })?;
-        let mut haproxy = Self { process };
-        let listens = wait::until_true("haproxy listens", PATIENCE, || {
-            if let Some(status) = haproxy.process.try_wait()? {
-                bail!("it ended with {status}");
-            }
-            namespace.within(|| Ok(TcpStream::connect(duty.listen).is_ok()))
-        });
-        listens.with_context(|| {
-            format!("{}, its log:\n{}", duty.name, fs::read_to_string(&log_path).unwrap_or_default())
-        })?;
-        Ok(haproxy)
+        Process::start(stage, namespace, duty.name, command, (duty.processor, duty.listen)).map(Self)
     }
 
     /// Its process.
     pub(crate) fn process(&self) -> u32 {
-        self.process.id()
+        self.0.id()
     }
 }
 
@@ -84,13 +55,5 @@ impl Duty<'_> {
              listen {}\n  bind {}\n  balance leastconn\n{servers}",
             self.name, self.listen
         )
-    }
-}
-
-impl Drop for Haproxy {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

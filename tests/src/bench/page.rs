@@ -14,10 +14,11 @@ pub(crate) enum Bench {
     Service,
     Edge,
     Sidecar,
+    Gateway,
 }
 
 impl Bench {
-    const ALL: [Self; 4] = [Self::Policy, Self::Service, Self::Edge, Self::Sidecar];
+    const ALL: [Self; 5] = [Self::Policy, Self::Service, Self::Edge, Self::Sidecar, Self::Gateway];
 
     /// As it is called.
     pub(crate) const fn name(self) -> &'static str {
@@ -26,6 +27,7 @@ impl Bench {
             Self::Service => "service",
             Self::Edge => "edge",
             Self::Sidecar => "sidecar",
+            Self::Gateway => "gateway",
         }
     }
 
@@ -36,6 +38,7 @@ impl Bench {
             Self::Service => "Services",
             Self::Edge => "The edge",
             Self::Sidecar => "Sidecars",
+            Self::Gateway => "The gateway",
         }
     }
 }
@@ -85,12 +88,13 @@ by its benchmark, which measures everything that it compares in one run:
 # cargo xtask bench service    # balancing: none, nftables DNAT
 # cargo xtask bench edge       # a frame at the interface; through the edge: nftables DNAT, haproxy
 # cargo xtask bench sidecar    # messages and writes of all sizes: plain TCP, haproxy at both ends
+# cargo xtask bench gateway    # requests through the gateway: haproxy, nginx
 ```
 
 Each prints its tables, and with `--write` replaces its section and plot here. `--quick` is a short run to see \
 that it works; `cargo xtask bench` alone lists the options. They need root, an otherwise idle machine and no \
 other agent on it (if there is one, the section says so). What they call is installed if it is missing: \
-packages `iproute2`, `nftables` and `haproxy` (which Debian starts as a service when it installs it). Everything happens in network namespaces that end with the run.
+packages `iproute2`, `nftables`, `haproxy`, `nginx-light` and `nghttp2-client` (Debian starts haproxy and nginx as services when it installs them). Everything happens in network namespaces that end with the run.
 
 ## How
 
