@@ -11,9 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{Scanner, WireFault};
 use crate::counters::Counters;
 
-/// So much is read at once.
-const PIECE: usize = 16 << 10;
-
 /// What the reader behind is given in place of a head that is refused: it answers 400 and closes,
 /// after the answers to what came before.
 const REFUSED: &[u8] = b"\0\r\n\r\n";
@@ -24,7 +21,7 @@ pub(crate) struct Strict<S> {
     stream: S,
     scanner: Scanner,
     counters: Arc<Counters>,
-    /// Read and not handed on.
+    /// Read and not handed on: most of the time nothing.
     held: BytesMut,
     /// How much of `held` may be handed on.
     free: usize,
@@ -52,14 +49,14 @@ impl<S> Strict<S> {
         self.free -= length;
     }
 
-    /// Scans what was not scanned.
-    fn scan(&mut self) {
-        match self.scanner.feed(&self.held[self.free..]) {
-            Ok(used) => self.free += used,
+    /// Scans bytes; how many of them may be handed on.
+    fn scan(&mut self, bytes: &[u8]) -> usize {
+        match self.scanner.feed(bytes) {
+            Ok(used) => used,
             Err((used, fault)) => {
-                self.free += used;
                 self.counters.wire_fault(fault);
                 self.state = State::Refused(fault, !self.scanner.is_in_head());
+                used
             }
         }
     }
@@ -90,19 +87,31 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
                 }
                 State::Open => {}
             }
-            this.held.resize(this.held.len() + PIECE, 0);
-            let before = this.held.len() - PIECE;
-            let mut piece = ReadBuf::new(&mut this.held[before..]);
-            let outcome = Pin::new(&mut this.stream).poll_read(context, &mut piece);
-            let length = piece.filled().len();
-            this.held.truncate(before + length);
-            ready!(outcome)?;
-            if length == 0 {
+            // Into the reader's own buffer: what may be handed on whole, which is nearly all, is there.
+            let before = into.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(context, into))?;
+            let fresh = into.filled().get(before..).unwrap_or_default();
+            if fresh.is_empty() {
                 // The end; what is held is a head that did not end, and nobody waits for it.
                 this.state = State::Ended;
                 return Poll::Ready(Ok(()));
             }
-            this.scan();
+            if this.held.is_empty() {
+                let used = this.scan(fresh);
+                if this.state == State::Open {
+                    this.held.extend_from_slice(&fresh[used..]);
+                }
+                into.set_filled(before + used);
+                if used > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                this.held.extend_from_slice(fresh);
+                into.set_filled(before);
+                let held = std::mem::take(&mut this.held);
+                this.free = this.scan(&held);
+                this.held = held;
+            }
         }
     }
 }
