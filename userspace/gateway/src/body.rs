@@ -12,7 +12,8 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use crate::exchange::Exchange;
-use crate::pool::Lease;
+use crate::http1::RequestBody;
+use crate::upstream::{Link, Receiving};
 
 /// What a body ends with when it cannot be ended well.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -23,8 +24,6 @@ pin_project! {
         #[pin]
         body: Source,
         exchange: Exchange,
-        // The connection that the body comes from goes back when it has ended.
-        lease: Option<Lease>,
         #[pin]
         deadline: Option<Sleep>,
         is_ended: bool,
@@ -36,9 +35,6 @@ pin_project! {
             // A body that says it has nothing left need not be asked for its end.
             if !*this.is_ended && !this.body.is_end_stream() {
                 this.exchange.is_cut_short = true;
-                if let Some(lease) = this.lease.take() {
-                    lease.discard();
-                }
             }
         }
     }
@@ -48,7 +44,7 @@ pin_project! {
     #[project = SourceProjection]
     enum Source {
         Ours { #[pin] body: Full<Bytes> },
-        Upstreams { #[pin] body: Incoming },
+        Upstreams { #[pin] body: Receiving },
     }
 }
 
@@ -69,30 +65,56 @@ pub(crate) enum Upload {
     /// What the client sends.
     Client {
         /// It.
-        body: Incoming,
+        body: ClientBody,
         /// Set when it ends wrongly.
         is_broken: Arc<AtomicBool>,
     },
 }
 
+/// What a client sends.
+#[derive(Debug)]
+pub(crate) enum ClientBody {
+    Http1(RequestBody),
+    Http2(Incoming),
+}
+
 impl Upload {
-    pub(crate) fn new(body: Incoming, is_broken: Arc<AtomicBool>) -> Self {
-        if body.is_end_stream() { Self::Empty } else { Self::Client { body, is_broken } }
+    pub(crate) fn new(body: ClientBody) -> Self {
+        let is_ended = match &body {
+            ClientBody::Http1(body) => body.is_end_stream(),
+            ClientBody::Http2(body) => body.is_end_stream(),
+        };
+        if is_ended { Self::Empty } else { Self::Client { body, is_broken: Arc::default() } }
+    }
+
+    /// Tells later whether it has ended wrongly; `None`: there is none.
+    pub(crate) fn is_broken(&self) -> Option<Arc<AtomicBool>> {
+        match self {
+            Self::Empty => None,
+            Self::Client { is_broken, .. } => Some(is_broken.clone()),
+        }
     }
 }
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Client { body, is_broken } => {
-                let frame = ready!(Pin::new(body).poll_frame(context));
+                let frame = match body {
+                    ClientBody::Http1(body) => {
+                        ready!(Pin::new(body).poll_frame(context)).map(|frame| frame.map_err(Error::from))
+                    }
+                    ClientBody::Http2(body) => {
+                        ready!(Pin::new(body).poll_frame(context)).map(|frame| frame.map_err(Error::from))
+                    }
+                };
                 if matches!(frame, Some(Err(_))) {
                     is_broken.store(true, Relaxed);
                 }
@@ -104,14 +126,16 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client { body, .. } => body.is_end_stream(),
+            Self::Client { body: ClientBody::Http1(body), .. } => body.is_end_stream(),
+            Self::Client { body: ClientBody::Http2(body), .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Client { body, .. } => body.size_hint(),
+            Self::Client { body: ClientBody::Http1(body), .. } => body.size_hint(),
+            Self::Client { body: ClientBody::Http2(body), .. } => body.size_hint(),
         }
     }
 }
@@ -120,28 +144,34 @@ impl Outgoing {
     /// A body that the gateway made.
     pub(crate) fn ours(body: impl Into<Bytes>, exchange: Exchange) -> Self {
         let body = Source::Ours { body: Full::new(body.into()) };
-        Self { body, exchange, lease: None, deadline: None, is_ended: false }
+        Self { body, exchange, deadline: None, is_ended: false }
     }
 
     /// A body of an endpoint.
     pub(crate) fn upstreams(
-        body: Incoming,
+        body: Receiving,
         exchange: Exchange,
-        lease: Lease,
         deadline: Option<tokio::time::Instant>,
     ) -> Self {
-        let mut this = Self {
-            body: Source::Upstreams { body },
-            exchange,
-            lease: Some(lease),
-            deadline: deadline.map(tokio::time::sleep_until),
-            is_ended: false,
-        };
-        if this.body.is_end_stream() {
-            this.is_ended = true;
-            this.lease = None;
+        let is_ended = body.is_end_stream();
+        let deadline = deadline.map(tokio::time::sleep_until);
+        Self { body: Source::Upstreams { body }, exchange, deadline, is_ended }
+    }
+
+    /// Its last bytes did not reach the client.
+    pub(crate) fn cut_short(self: Pin<&mut Self>) {
+        self.project().exchange.is_cut_short = true;
+    }
+
+    /// The connection to the endpoint, if it speaks another protocol from here on.
+    pub(crate) fn tunnel(self: Pin<&mut Self>) -> Option<Link> {
+        match self.project().body.project() {
+            SourceProjection::Upstreams { body } => match body.get_mut() {
+                Receiving::Tunnel(link) => link.take(),
+                Receiving::Own(_) | Receiving::Piped { .. } => None,
+            },
+            SourceProjection::Ours { .. } => None,
         }
-        this
     }
 }
 
@@ -164,14 +194,11 @@ impl Body for Outgoing {
                 ready!(body.poll_frame(context)).map(|frame| frame.map_err(|never| match never {}))
             }
             SourceProjection::Upstreams { body } => {
-                ready!(body.poll_frame(context)).map(|frame| frame.map_err(Error::from))
+                ready!(body.poll_frame(context))
             }
         };
         match &frame {
-            None => {
-                *this.is_ended = true;
-                *this.lease = None;
-            }
+            None => *this.is_ended = true,
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 this.exchange.sent_bytes += u64::try_from(length).unwrap_or(u64::MAX);

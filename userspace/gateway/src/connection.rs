@@ -1,29 +1,25 @@
 //! One connection of a client: clear text or TLS, HTTP/1.1 or HTTP/2.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::forward::Forward;
 use crate::secured::Secured;
 use crate::server::Limits;
+use crate::stream::{Rewound, Stream};
 use crate::tls::{self, HandshakeFault};
-use crate::wire::Strict;
-use crate::{http2, preface};
+use crate::{http1, http2, preface};
 
 /// A connection of which nothing has come when the gateway is to stop has so long to begin: its client
 /// may have sent a request that is on the way.
-const LAST_WORD: Duration = Duration::from_secs(1);
+pub(crate) const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end. Told to stop, it finishes what has begun.
 pub(crate) async fn serve(
@@ -40,11 +36,20 @@ pub(crate) async fn serve(
     // By the snapshot of now: certificates that are new are used by the next connection.
     let acceptor = forward.published.load().tls(&forward.place).map(tls::Tls::acceptor);
     match acceptor {
-        None => match begun(preface::is_http2(&stream, limits.head), &stop).await {
-            Ok(true) => http2::serve(stream, (client, Secured::no()), forward, limits, stop).await,
-            Ok(false) => http1(stream, (client, Secured::no()), forward, limits, stop).await,
-            Err(error) => tracing::debug!(%client, %error, "a connection ended before its first request"),
-        },
+        None => {
+            let mut stream = Stream::Clear(stream);
+            let client = (client, Secured::no());
+            match begun(preface::read(&mut stream, limits.head), &stop).await {
+                Ok((begun, true)) => {
+                    let stream = Rewound::new(begun.freeze(), stream);
+                    Box::pin(http2::serve(stream, client, forward, limits, stop)).await;
+                }
+                Ok((begun, false)) => http1::serve((stream, begun), client, forward, limits, stop).await,
+                Err(error) => {
+                    tracing::debug!(client = %client.0, %error, "a connection ended before its first request");
+                }
+            }
+        }
         Some(acceptor) => {
             let counters = forward.counters.clone();
             let spoken = match acceptor {
@@ -63,61 +68,20 @@ pub(crate) async fn serve(
             let (_, session) = stream.get_ref();
             let client = (client, Secured::with_name(session.server_name()));
             // Boxed: few connections are at this point for long, and all would be as large.
-            if session.alpn_protocol() == Some(tls::HTTP2) {
+            let is_http2 = session.alpn_protocol() == Some(tls::HTTP2);
+            let stream = Stream::Tls(Box::new(stream.into()));
+            if is_http2 {
                 Box::pin(http2::serve(stream, client, forward, limits, stop)).await;
             } else {
-                Box::pin(http1(stream, client, forward, limits, stop)).await;
+                let stream = (stream, BytesMut::new());
+                Box::pin(http1::serve(stream, client, forward, limits, stop)).await;
             }
         }
     }
 }
 
-async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    (client, secured): (SocketAddr, Secured),
-    forward: Arc<Forward>,
-    limits: Limits,
-    mut stop: watch::Receiver<bool>,
-) {
-    let counters = forward.counters.clone();
-    let service = service_fn(move |request| {
-        let forward = forward.clone();
-        let refusal = secured.refusal(&forward, &request);
-        async move {
-            Ok::<_, Infallible>(match refusal {
-                Some(refusal) => forward.refuse(refusal, &request, client),
-                None => forward.serve(request, client).await,
-            })
-        }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_headers(limits.fields)
-        .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(Strict::new(stream, counters)), service);
-    let mut served = std::pin::pin!(served);
-    let outcome = tokio::select! {
-        outcome = &mut served => Some(outcome),
-        () = stopping(&mut stop) => None,
-    };
-    let outcome = if let Some(outcome) = outcome {
-        outcome
-    } else {
-        // The exchange that has begun is finished, and the connection closed behind it.
-        served.as_mut().graceful_shutdown();
-        served.await
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%client, %error, "a connection ended with an error");
-    }
-}
-
 /// Waits for the first bytes, and no longer than the gateway does.
-async fn begun(
-    first: impl Future<Output = io::Result<bool>>,
-    stop: &watch::Receiver<bool>,
-) -> io::Result<bool> {
+async fn begun<T>(first: impl Future<Output = io::Result<T>>, stop: &watch::Receiver<bool>) -> io::Result<T> {
     let mut stop = stop.clone();
     let over = async {
         stopping(&mut stop).await;

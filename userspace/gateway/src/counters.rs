@@ -6,6 +6,31 @@ use crate::refusal::Refusal;
 use crate::tls::HandshakeFault;
 use crate::wire::WireFault;
 
+/// What a client was too slow with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slow {
+    /// A head that had begun.
+    Head,
+    /// The body of a request.
+    Body,
+    /// Reading its response.
+    Response,
+}
+
+impl Slow {
+    /// Every one, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Head, Self::Body, Self::Response];
+
+    /// A word for counters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Body => "body",
+            Self::Response => "response",
+        }
+    }
+}
+
 /// Counters of one worker. Labels are enums: nothing that a client picks.
 #[derive(Debug)]
 pub struct Counters {
@@ -37,6 +62,10 @@ pub struct Counters {
     pub upstream_reused: AtomicU64,
     /// Responses that were cut short, by whomever.
     pub cut_short: AtomicU64,
+    /// Connections that ended because their client was too slow, by what with.
+    slow: [AtomicU64; 3],
+    /// Connections that spoke another protocol from some response on.
+    pub tunnels: AtomicU64,
     /// Lines of the access log for which there was no room.
     pub log_lost: AtomicU64,
 }
@@ -66,6 +95,8 @@ impl Counters {
             upstream_opened: AtomicU64::new(0),
             upstream_reused: AtomicU64::new(0),
             cut_short: AtomicU64::new(0),
+            slow: Default::default(),
+            tunnels: AtomicU64::new(0),
             log_lost: AtomicU64::new(0),
         }
     }
@@ -77,6 +108,15 @@ impl Counters {
     /// Handshakes that failed for this reason.
     pub fn handshake_faults(&self, fault: HandshakeFault) -> u64 {
         self.handshake_faults[fault as usize].load(Relaxed)
+    }
+
+    pub(crate) fn slow(&self, with: Slow) {
+        self.slow[with as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Connections that ended because their client was too slow with this.
+    pub fn slow_clients(&self, with: Slow) -> u64 {
+        self.slow[with as usize].load(Relaxed)
     }
 
     pub(crate) fn wire_fault(&self, fault: WireFault) {

@@ -2,15 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, VARY,
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, UPGRADE, VARY,
 };
-use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 use windrose_policy::model::Filter;
 use windrose_policy::routing::{Chosen, Matcher, Request as Asked, path};
@@ -19,9 +18,10 @@ use crate::body::{Outgoing, Upload};
 use crate::counters::Counters;
 use crate::exchange::{Exchange, Log};
 use crate::headers::{Seen, for_upstream, remove_hop_by_hop};
-use crate::pool::{Lease, Pool};
+use crate::pool::Pool;
 use crate::refusal::Refusal;
 use crate::snapshot::{Place, Published, Snapshot};
+use crate::upstream::{self, Answered, Outbound};
 use crate::{cors, filter};
 
 /// Further tries if a route says nothing.
@@ -50,16 +50,25 @@ struct Target {
     query: String,
 }
 
+/// What is asked of an endpoint, before the changes of its backend.
+#[derive(Clone, Copy)]
+struct Asks<'a> {
+    method: &'a Method,
+    /// Path and query.
+    target: &'a str,
+    headers: &'a HeaderMap,
+    upgrade: Option<&'a HeaderValue>,
+}
+
 /// What comes back from an endpoint.
 struct Answer {
-    response: Response<Incoming>,
-    lease: Lease,
+    answered: Answered,
     backend: usize,
 }
 
 impl Forward {
     /// Serves one request.
-    pub(crate) async fn serve(&self, request: Request<Incoming>, client: SocketAddr) -> Response<Outgoing> {
+    pub(crate) async fn serve(&self, request: Request<Upload>, client: SocketAddr) -> Response<Outgoing> {
         let mut exchange = Exchange::new(client, request.method().as_str().to_owned(), self.log.clone());
         // Held as long as the request is being decided: a reload does not change it on the way.
         let snapshot = self.published.load();
@@ -109,10 +118,10 @@ impl Forward {
     }
 
     /// Refuses a request before anything of it is looked at.
-    pub(crate) fn refuse(
+    pub(crate) fn refuse<B>(
         &self,
         refusal: Refusal,
-        request: &Request<Incoming>,
+        request: &Request<B>,
         client: SocketAddr,
     ) -> Response<Outgoing> {
         let mut exchange = Exchange::new(client, request.method().as_str().to_owned(), self.log.clone());
@@ -123,7 +132,7 @@ impl Forward {
     /// The response of the rule, before the rule's filters of responses.
     async fn answer(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<Upload>,
         snapshot: &Snapshot,
         chosen: &Chosen,
         target: Target,
@@ -131,10 +140,13 @@ impl Forward {
         mut exchange: Exchange,
     ) -> Response<Outgoing> {
         let rule = chosen.rule.rule();
-        let asked = request.headers().clone();
         let deadline = rule.request_timeout.map(|timeout| Instant::from_std(exchange.started()) + timeout);
         let mut sent_path = target.path.clone();
         let mut host = target.authority.clone();
+        // As they came, where a filter changes them: refusals and CORS are answers to what was asked.
+        let is_changed = |filter: &Filter| matches!(filter, Filter::RequestHeaders(_) | Filter::Cors(_));
+        let kept = rule.filters.iter().any(is_changed).then(|| request.headers().clone());
+        let upgrade = asked_upgrade(&request);
         for_upstream(request.headers_mut(), exchange.client.ip(), is_tls);
         for filter in &rule.filters {
             match filter {
@@ -162,26 +174,43 @@ impl Forward {
                     }
                 }
                 // A filter that was asked for and is not carried out must not look as if it were.
-                Filter::Mirror(_) => return refuse(Refusal::Unsupported, &asked, exchange),
-                Filter::Cors(of_rule) if cors::is_preflight(request.method().as_str(), &asked) => {
+                Filter::Mirror(_) => {
+                    let asked = kept.as_ref().unwrap_or(request.headers());
+                    return refuse(Refusal::Unsupported, asked, exchange);
+                }
+                Filter::Cors(of_rule)
+                    if kept
+                        .as_ref()
+                        .is_some_and(|asked| cors::is_preflight(request.method().as_str(), asked)) =>
+                {
                     exchange.answer(StatusCode::NO_CONTENT.as_u16());
                     let mut response = Response::new(Outgoing::ours("", exchange));
                     *response.status_mut() = StatusCode::NO_CONTENT;
-                    *response.headers_mut() = cors::preflight(of_rule, &asked);
+                    *response.headers_mut() =
+                        cors::preflight(of_rule, kept.as_ref().unwrap_or(request.headers()));
                     return response;
                 }
                 // Theirs is the response.
                 Filter::ResponseHeaders(_) | Filter::Cors(_) => {}
             }
         }
-        let query = if target.query.is_empty() { String::new() } else { format!("?{}", target.query) };
-        let Ok(uri) = format!("{sent_path}{query}").parse::<Uri>() else {
-            return refuse(Refusal::Target, &asked, exchange);
-        };
-        *request.uri_mut() = uri;
-        *request.version_mut() = Version::HTTP_11;
+        if !target.query.is_empty() {
+            sent_path.push('?');
+            sent_path.push_str(&target.query);
+        }
+        // What a policy rewrites to may be what no request line can have.
+        if !sent_path.bytes().all(|byte| (b'!'..=b'~').contains(&byte)) {
+            return refuse(Refusal::Target, kept.as_ref().unwrap_or(request.headers()), exchange);
+        }
         request.headers_mut().insert(HOST, host);
-        let tried = self.upstream(request, snapshot, chosen, &mut exchange);
+        let (head, upload) = request.into_parts();
+        let asks = Asks {
+            method: &head.method,
+            target: &sent_path,
+            headers: &head.headers,
+            upgrade: upgrade.as_ref(),
+        };
+        let tried = self.upstream(asks, upload, snapshot, chosen, &mut exchange);
         let answer = match deadline {
             None => tried.await,
             Some(deadline) => {
@@ -189,18 +218,24 @@ impl Forward {
             }
         };
         match answer {
-            Err(refusal) => refuse(refusal, &asked, exchange),
-            Ok(Answer { response, lease, backend }) => {
-                let (mut parts, body) = response.into_parts();
+            Err(refusal) => refuse(refusal, kept.as_ref().unwrap_or(&head.headers), exchange),
+            Ok(Answer { answered: Answered { status, headers, body }, backend }) => {
+                let (mut parts, ()) = Response::new(()).into_parts();
+                parts.status = status;
+                parts.headers = headers;
+                let is_switching = status == StatusCode::SWITCHING_PROTOCOLS;
+                let protocol = parts.headers.get(UPGRADE).filter(|_| is_switching).cloned();
                 remove_hop_by_hop(&mut parts.headers);
+                if let Some(protocol) = protocol {
+                    parts.headers.insert(UPGRADE, protocol);
+                }
                 for filter in rule.backends.get(backend).into_iter().flat_map(|backend| &backend.filters) {
                     if let Filter::ResponseHeaders(change) = filter {
                         filter::change(&mut parts.headers, change);
                     }
                 }
-                parts.version = Version::HTTP_11;
                 exchange.answer(parts.status.as_u16());
-                Response::from_parts(parts, Outgoing::upstreams(body, exchange, lease, deadline))
+                Response::from_parts(parts, Outgoing::upstreams(body, exchange, deadline))
             }
         }
     }
@@ -208,23 +243,23 @@ impl Forward {
     /// Sends a request to an endpoint, and again where nothing can come of it twice.
     async fn upstream(
         &self,
-        request: Request<Incoming>,
+        asks: Asks<'_>,
+        upload: Upload,
         snapshot: &Snapshot,
         chosen: &Chosen,
         exchange: &mut Exchange,
     ) -> Result<Answer, Refusal> {
         let rule = chosen.rule.rule();
         let most = 1 + rule.retry.as_ref().and_then(|retry| retry.attempts).unwrap_or(TRIES);
-        let (head, body) = request.into_parts();
-        let is_bodyless = body.is_end_stream();
+        let is_bodyless = upload.is_end_stream();
         // A request without a body, by a method that means the same twice, can be sent twice.
-        let is_repeatable = is_bodyless && is_idempotent(&head.method);
-        let is_broken = Arc::new(AtomicBool::new(false));
-        let mut upload = Some(Upload::new(body, is_broken.clone()));
+        let is_repeatable = is_bodyless && is_idempotent(asks.method) && asks.upgrade.is_none();
+        let is_broken = upload.is_broken();
+        let mut upload = Some(upload);
         loop {
             let Some(this) = upload.take() else { return Err(Refusal::UpstreamEnded) };
             exchange.tries += 1;
-            let tried = self.try_once(&head, this, is_repeatable, (snapshot, chosen), exchange);
+            let tried = self.try_once(asks, this, is_repeatable, (snapshot, chosen), exchange);
             let outcome = match rule.try_timeout {
                 None => tried.await,
                 Some(timeout) => {
@@ -233,7 +268,7 @@ impl Forward {
             };
             let may_again = match &outcome {
                 Ok(answer) => {
-                    let status = answer.response.status().as_u16();
+                    let status = answer.answered.status.as_u16();
                     let codes = rule.retry.as_ref().map_or(&[][..], |retry| &retry.codes);
                     is_repeatable && codes.binary_search(&status).is_ok()
                 }
@@ -244,17 +279,13 @@ impl Forward {
                 }
             };
             if exchange.tries >= most || !may_again {
-                return outcome.map_err(
-                    |(refusal, _)| {
-                        if is_broken.load(Relaxed) { Refusal::ClientBody } else { refusal }
-                    },
-                );
+                return outcome.map_err(|(refusal, _)| {
+                    let is_broken = is_broken.is_some_and(|is_broken| is_broken.load(Relaxed));
+                    if is_broken { Refusal::ClientBody } else { refusal }
+                });
             }
             upload = match outcome {
-                Ok(answer) => {
-                    answer.lease.discard();
-                    Some(Upload::Empty)
-                }
+                Ok(_) => Some(Upload::Empty),
                 Err((_, rest)) => rest.or(is_bodyless.then_some(Upload::Empty)),
             };
             self.counters.retries.fetch_add(1, Relaxed);
@@ -268,7 +299,7 @@ impl Forward {
     /// One try. An error comes with the body if nothing of it was taken.
     async fn try_once(
         &self,
-        head: &Parts,
+        asks: Asks<'_>,
         mut upload: Upload,
         is_repeatable: bool,
         (snapshot, chosen): (&Snapshot, &Chosen),
@@ -285,42 +316,73 @@ impl Forward {
         let Some(endpoint) = endpoint else { return Err((Refusal::NoEndpoint, Some(upload))) };
         let to = SocketAddr::new(endpoint.address, endpoint.port);
         exchange.upstream = Some(to);
-        let mut is_fresh = false;
+        let headers = of_backend(asks.headers, chosen, backend);
+        let outbound = Outbound {
+            method: asks.method,
+            target: asks.target,
+            headers: headers.as_ref().unwrap_or(asks.headers),
+            upgrade: asks.upgrade,
+        };
+        let mut kept = self.pool.kept(to);
         loop {
-            let mut lease = match self.pool.lease(to, is_fresh).await {
-                Ok(lease) => lease,
-                Err(error) => {
-                    tracing::debug!(upstream = %to, %error, "no connection to an endpoint");
-                    return Err((Refusal::Connect, Some(upload)));
-                }
+            let is_reused = kept.is_some();
+            let lease = match kept.take() {
+                Some(lease) => lease,
+                None => match self.pool.open(to).await {
+                    Ok(lease) => lease,
+                    Err(error) => {
+                        tracing::debug!(upstream = %to, %error, "no connection to an endpoint");
+                        return Err((Refusal::Connect, Some(upload)));
+                    }
+                },
             };
-            let mut request = Request::from_parts(head.clone(), upload);
-            for filter in chosen.rule.rule().backends.get(backend).into_iter().flat_map(|of| &of.filters) {
-                if let Filter::RequestHeaders(change) = filter {
-                    filter::change(request.headers_mut(), change);
-                }
+            match upstream::send(lease, outbound, upload).await {
+                Ok(answered) => return Ok(Answer { answered, backend }),
+                Err(error) => tracing::debug!(upstream = %to, %error, "an endpoint did not answer"),
             }
-            let Some(sender) = lease.sender() else {
-                return Err((Refusal::Connect, Some(request.into_body())));
-            };
-            let mut error = match sender.try_send_request(request).await {
-                Ok(response) => return Ok(Answer { response, lease, backend }),
-                Err(error) => error,
-            };
-            tracing::debug!(upstream = %to, error = %error.error(), "an endpoint did not answer");
-            let untouched = error.take_message().map(Request::into_body);
-            let is_reused = lease.is_reused;
-            lease.discard();
             // The endpoint had ended a connection that was kept: that is no fault of its own, and the
             // same request goes over a new one (RFC 9112, section 9.3.1).
-            upload = match untouched {
-                Some(upload) if is_reused => upload,
-                None if is_reused && is_repeatable => Upload::Empty,
-                rest => return Err((Refusal::UpstreamEnded, rest)),
-            };
-            is_fresh = true;
+            if !is_reused || !is_repeatable {
+                return Err((Refusal::UpstreamEnded, None));
+            }
+            upload = Upload::Empty;
         }
     }
+}
+
+/// The fields of a request with the changes of its backend; `None`: there are none.
+fn of_backend(headers: &HeaderMap, chosen: &Chosen, backend: usize) -> Option<HeaderMap> {
+    let filters = chosen.rule.rule().backends.get(backend)?.filters.iter();
+    let mut changes = filters.filter_map(|filter| match filter {
+        Filter::RequestHeaders(change) => Some(change),
+        _ => None,
+    });
+    let first = changes.next()?;
+    let mut headers = headers.clone();
+    for change in std::iter::once(first).chain(changes) {
+        filter::change(&mut headers, change);
+    }
+    Some(headers)
+}
+
+/// The protocol that a client asks to switch to. A request with a body cannot: whose the bytes behind
+/// it are would have two readings.
+fn asked_upgrade(request: &Request<Upload>) -> Option<HeaderValue> {
+    let headers = request.headers();
+    let protocol = headers.get(UPGRADE)?;
+    let is_named = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
+    // `h2c` would be another door to the same routes, past what this one checks.
+    let is_other = !protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
+    let is_possible = request.version() == Version::HTTP_11
+        && *request.method() == Method::GET
+        && request.body().is_end_stream()
+        && headers.get_all(UPGRADE).iter().nth(1).is_none();
+    (is_named && is_other && is_possible).then(|| protocol.clone())
 }
 
 fn is_idempotent(method: &Method) -> bool {
@@ -357,7 +419,7 @@ fn say_cors(into: &mut HeaderMap, headers: HeaderMap) {
 
 /// What of a request's target and host is used. The host is that of the target if it has one
 /// (RFC 9112, section 3.2.2), else that of `Host`.
-fn target(request: &Request<Incoming>) -> Result<Target, Refusal> {
+fn target(request: &Request<Upload>) -> Result<Target, Refusal> {
     if request.method() == Method::CONNECT {
         return Err(Refusal::Method);
     }

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::body::Outgoing;
+use crate::body::{ClientBody, Outgoing, Upload};
 use crate::connection::stopping;
 use crate::forward::Forward;
 use crate::refusal::Refusal;
@@ -138,10 +138,10 @@ async fn answer(
 ) -> Response<Outgoing> {
     let refusal =
         if request.headers().len() > fields { Some(Refusal::Fields) } else { to_http1(&mut request) };
-    match refusal.or_else(|| secured.refusal(forward, &request)) {
-        Some(refusal) => forward.refuse(refusal, &request, client),
-        None => forward.serve(request, client).await,
+    if let Some(refusal) = refusal.or_else(|| secured.refusal(forward, &request)) {
+        return forward.refuse(refusal, &request, client);
     }
+    forward.serve(request.map(|body| Upload::new(ClientBody::Http2(body))), client).await
 }
 
 /// `Host` is the authority (RFC 9113, section 8.3.1), crumbs of cookies become one (section 8.2.3).

@@ -5,14 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
-use crate::body::Upload;
 use crate::counters::Counters;
+use crate::stream::Stream;
+use crate::upstream::Link;
 
 /// More idle connections to one endpoint are closed.
 const IDLE: usize = 64;
@@ -22,6 +22,9 @@ const IDLE_OF_ALL: usize = 4096;
 
 /// Older idle connections are not used: many servers end them after a minute.
 const AGE: Duration = Duration::from_secs(30);
+
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(2);
 
 /// A connection attempt takes at most so long.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -35,18 +38,24 @@ pub(crate) struct Pool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    of: HashMap<SocketAddr, Vec<(Instant, SendRequest<Upload>)>>,
+    of: HashMap<SocketAddr, Vec<(Instant, Link)>>,
     count: usize,
+    /// Somebody looks after them.
+    is_swept: bool,
 }
 
-/// A connection that one exchange has. Dropped, it goes back to the pool if it can be used again.
+/// A connection that one exchange has. Dropped, it is closed.
 #[derive(Debug)]
 pub(crate) struct Lease {
+    pub(crate) link: Link,
+    pub(crate) home: Home,
+}
+
+/// Where a connection goes back to.
+#[derive(Debug)]
+pub(crate) struct Home {
     pool: Arc<Pool>,
     to: SocketAddr,
-    sender: Option<SendRequest<Upload>>,
-    /// It had been used before, so the endpoint may have ended it meanwhile.
-    pub(crate) is_reused: bool,
 }
 
 impl Pool {
@@ -58,100 +67,88 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection to an endpoint: one that is there, or (`fresh`) a new one in any case.
-    pub(crate) async fn lease(self: &Arc<Self>, to: SocketAddr, fresh: bool) -> io::Result<Lease> {
-        if !fresh && let Some(sender) = self.take(to) {
-            self.counters.upstream_reused.fetch_add(1, Relaxed);
-            return Ok(Lease { pool: self.clone(), to, sender: Some(sender), is_reused: true });
-        }
+    /// A kept connection to an endpoint, that has not ended as far as is known.
+    pub(crate) fn kept(self: &Arc<Self>, to: SocketAddr) -> Option<Lease> {
+        let link = self.take(to)?;
+        self.counters.upstream_reused.fetch_add(1, Relaxed);
+        Some(Lease { link, home: Home { pool: self.clone(), to } })
+    }
+
+    /// A new connection to an endpoint.
+    pub(crate) async fn open(self: &Arc<Self>, to: SocketAddr) -> io::Result<Lease> {
         let connect = async {
             let stream = TcpStream::connect(to).await?;
             stream.set_nodelay(true)?;
-            http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)
+            io::Result::Ok(stream)
         };
-        let (sender, connection) = tokio::time::timeout(CONNECT, connect)
+        let stream = tokio::time::timeout(CONNECT, connect)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         self.counters.upstream_opened.fetch_add(1, Relaxed);
-        // It ends with the endpoint, or when its sender is dropped: by a lease or by the pool.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(upstream = %to, %error, "connection to an endpoint ended");
-            }
-        });
-        Ok(Lease { pool: self.clone(), to, sender: Some(sender), is_reused: false })
+        Ok(Lease { link: Link::new(Stream::Clear(stream)), home: Home { pool: self.clone(), to } })
     }
 
-    fn take(&self, to: SocketAddr) -> Option<SendRequest<Upload>> {
+    fn take(&self, to: SocketAddr) -> Option<Link> {
         let mut idle = self.idle();
-        let Idle { of, count } = &mut *idle;
+        let Idle { of, count, .. } = &mut *idle;
         let list = of.get_mut(&to)?;
-        let mut found = None;
-        while let Some((since, sender)) = list.pop() {
+        while let Some((since, mut link)) = list.pop() {
             *count -= 1;
-            if since.elapsed() < AGE && sender.is_ready() {
-                found = Some(sender);
-                break;
+            if since.elapsed() < AGE && link.is_quiet() {
+                return Some(link);
             }
         }
-        if list.is_empty() {
-            of.remove(&to);
-        }
-        found
+        None
     }
 
-    fn give_back(&self, to: SocketAddr, sender: SendRequest<Upload>) {
+    fn give_back(self: &Arc<Self>, to: SocketAddr, link: Link) {
         let mut idle = self.idle();
-        let Idle { of, count } = &mut *idle;
-        if *count >= IDLE_OF_ALL {
+        if idle.count >= IDLE_OF_ALL {
             // Endpoints that are gone leave theirs behind.
-            of.retain(|_, list| {
-                list.retain(|(since, sender)| since.elapsed() < AGE && !sender.is_closed());
-                !list.is_empty()
-            });
-            *count = of.values().map(Vec::len).sum();
+            idle.sweep();
         }
-        if *count >= IDLE_OF_ALL {
+        if idle.count >= IDLE_OF_ALL {
             return;
         }
+        let Idle { of, count, is_swept } = &mut *idle;
         let list = of.entry(to).or_default();
         if list.len() < IDLE {
-            list.push((Instant::now(), sender));
+            list.push((Instant::now(), link));
             *count += 1;
         }
+        if !std::mem::replace(is_swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
     }
 }
 
-impl Lease {
-    /// The connection.
-    pub(crate) fn sender(&mut self) -> Option<&mut SendRequest<Upload>> {
-        self.sender.as_mut()
-    }
-
-    /// It must not be used again.
-    pub(crate) fn discard(mut self) {
-        self.sender = None;
+/// Closes what endpoints have ended or nobody has used for long, until nothing is kept.
+async fn sweep(pool: std::sync::Weak<Pool>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut idle = pool.idle();
+        idle.sweep();
+        if idle.count == 0 {
+            idle.is_swept = false;
+            return;
+        }
     }
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Some(mut sender) = self.sender.take() else { return };
-        if sender.is_closed() {
-            return;
-        }
-        if sender.is_ready() {
-            self.pool.give_back(self.to, sender);
-            return;
-        }
-        // The response has been read; its connection says so in a moment, or ends.
-        let (pool, to) = (self.pool.clone(), self.to);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Ok(Ok(())) = tokio::time::timeout(AGE, sender.ready()).await {
-                    pool.give_back(to, sender);
-                }
-            });
-        }
+impl Idle {
+    fn sweep(&mut self) {
+        self.of.retain(|_, list| {
+            list.retain_mut(|(since, link)| since.elapsed() < AGE && link.is_quiet());
+            !list.is_empty()
+        });
+        self.count = self.of.values().map(Vec::len).sum();
+    }
+}
+
+impl Home {
+    /// Keeps a connection for the next exchange.
+    pub(crate) fn give_back(&self, link: Link) {
+        self.pool.give_back(self.to, link);
     }
 }

@@ -3,32 +3,33 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// What a connection of HTTP/2 begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A preface that came in pieces is looked at again after so long: nobody wakes who has not read.
-const AGAIN: Duration = Duration::from_millis(5);
+/// Room for the first request.
+const ROOM: usize = 4 << 10;
 
-/// Looks at the first bytes and leaves them there.
-pub(crate) async fn is_http2(stream: &TcpStream, patience: Duration) -> io::Result<bool> {
+/// Reads the first bytes of a connection, and whether they begin HTTP/2. None are there if the client
+/// has closed.
+pub(crate) async fn read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    patience: Duration,
+) -> io::Result<(BytesMut, bool)> {
     let look = async {
-        let mut bytes = [0; PREFACE.len()];
-        let mut seen = 0;
+        let mut begun = BytesMut::with_capacity(ROOM);
         loop {
-            let length = stream.peek(&mut bytes).await?;
+            let count = stream.read_buf(&mut begun).await?;
             // Of HTTP/1 the first or second byte already tells: no method begins with `PRI `.
-            if length == 0 || bytes[..length] != PREFACE[..length] {
-                return Ok(false);
+            let seen = begun.len().min(PREFACE.len());
+            if count == 0 || begun[..seen] != PREFACE[..seen] {
+                return Ok((begun, false));
             }
-            if length == PREFACE.len() {
-                return Ok(true);
+            if seen == PREFACE.len() {
+                return Ok((begun, true));
             }
-            if length == seen {
-                tokio::time::sleep(AGAIN).await;
-            }
-            seen = length;
         }
     };
     tokio::time::timeout(patience, look).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?

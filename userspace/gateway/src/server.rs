@@ -26,6 +26,12 @@ pub struct Limits {
     pub connections: usize,
     /// A head must have come in this long after its first byte, or after the response before it.
     pub head: Duration,
+    /// A body of a request that sends nothing for so long is given up.
+    pub body: Duration,
+    /// So is a response of which a client reads nothing for so long.
+    pub write: Duration,
+    /// And a tunnel (WebSocket) through which nothing goes for so long.
+    pub tunnel: Duration,
     /// Bytes of a head, 8,192 or more and at most 65,536.
     pub head_bytes: usize,
     /// Fields of a head.
@@ -45,6 +51,9 @@ impl Default for Limits {
         Self {
             connections: 16_384,
             head: Duration::from_secs(15),
+            body: Duration::from_secs(30),
+            write: Duration::from_secs(30),
+            tunnel: Duration::from_hours(1),
             head_bytes: 32 << 10,
             fields: 100,
             handshake: Duration::from_secs(10),

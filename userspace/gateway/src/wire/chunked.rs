@@ -1,7 +1,10 @@
 //! A body in chunks (RFC 9112, section 7.1), byte by byte and run by run.
 
-use super::WireFault;
+use bytes::{Buf as _, BytesMut};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+
 use super::head::field;
+use super::{Part, WireFault};
 
 /// More digits would not fit a `u64` with room.
 const DIGITS: u8 = 15;
@@ -16,6 +19,7 @@ const TRAILERS: usize = 8 << 10;
 #[derive(Debug)]
 pub(super) struct Chunked {
     at: At,
+    trailers: HeaderMap,
 }
 
 #[derive(Debug)]
@@ -35,32 +39,39 @@ enum At {
     Trailer(Vec<u8>, usize),
     /// Behind the CR of a trailer's line.
     TrailerLf(Vec<u8>, usize),
+    Ended,
 }
 
 impl Chunked {
-    pub(super) const fn new() -> Self {
-        Self { at: At::Size(0, 0) }
+    pub(super) fn new() -> Self {
+        Self { at: At::Size(0, 0), trailers: HeaderMap::new() }
     }
 
-    /// How many of the bytes belong to the body, and whether it ends there.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(usize, bool), WireFault> {
-        let mut used = 0;
-        while let Some(&byte) = bytes.get(used) {
-            if let At::Data(left) = &mut self.at {
-                let here = u64::try_from(bytes.len() - used).unwrap_or(u64::MAX).min(*left);
-                *left -= here;
-                used += usize::try_from(here).unwrap_or(usize::MAX);
-                if *left == 0 {
-                    self.at = At::DataCr;
+    /// The next part, from the front of `buffer`; `None`: more bytes are needed for one.
+    pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Part>, WireFault> {
+        loop {
+            match &mut self.at {
+                At::Data(left) if !buffer.is_empty() => {
+                    let here = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+                    *left -= u64::try_from(here).unwrap_or(u64::MAX);
+                    if *left == 0 {
+                        self.at = At::DataCr;
+                    }
+                    return Ok(Some(Part::Data(buffer.split_to(here).freeze())));
                 }
-                continue;
-            }
-            used += 1;
-            if self.step(byte)? {
-                return Ok((used, true));
+                At::Ended if !self.trailers.is_empty() => {
+                    return Ok(Some(Part::Trailers(std::mem::take(&mut self.trailers))));
+                }
+                At::Ended => return Ok(Some(Part::End)),
+                _ => {
+                    let Some(&byte) = buffer.first() else { return Ok(None) };
+                    buffer.advance(1);
+                    if self.step(byte)? {
+                        self.at = At::Ended;
+                    }
+                }
             }
         }
-        Ok((used, false))
     }
 
     /// Takes one byte that is not data; true is the end of the body.
@@ -98,23 +109,29 @@ impl Chunked {
                 if line.is_empty() {
                     return Ok(true);
                 }
-                check_trailer(&line)?;
+                self.trailer(&line)?;
                 At::Trailer(Vec::new(), before + line.len())
             }
-            // `feed` takes data itself.
-            (At::Size(..) | At::Extension(..) | At::SizeLf(_) | At::Data(_), _) => {
+            // `next` takes data itself.
+            (At::Size(..) | At::Extension(..) | At::SizeLf(_) | At::Data(_) | At::Ended, _) => {
                 return Err(WireFault::ChunkSize);
             }
         };
         Ok(false)
     }
-}
 
-/// What frames or routes a message is no trailer (RFC 9110, section 6.5.1).
-fn check_trailer(line: &[u8]) -> Result<(), WireFault> {
-    let (name, _) = field(line)?;
-    let is_forbidden = ["content-length", "transfer-encoding", "host", "connection", "trailer"]
-        .iter()
-        .any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()));
-    if is_forbidden { Err(WireFault::Trailer) } else { Ok(()) }
+    /// What frames or routes a message is no trailer (RFC 9110, section 6.5.1).
+    fn trailer(&mut self, line: &[u8]) -> Result<(), WireFault> {
+        let (name, value) = field(line)?;
+        let is_forbidden = ["content-length", "transfer-encoding", "host", "connection", "trailer"]
+            .iter()
+            .any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()));
+        if is_forbidden {
+            return Err(WireFault::Trailer);
+        }
+        let name = HeaderName::from_bytes(name).map_err(|_| WireFault::FieldName)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| WireFault::FieldValue)?;
+        self.trailers.append(name, value);
+        Ok(())
+    }
 }

@@ -53,6 +53,10 @@ faults! {
     ChunkEnd = "chunk_end",
     /// Trailers that are too long, or that would frame or route the message.
     Trailer = "trailer",
+    /// A response that begins with no status line of HTTP/1.0 or HTTP/1.1.
+    StatusLine = "status_line",
+    /// A response's head that is too long or has too many fields.
+    HeadLength = "head_length",
 }
 
 impl fmt::Display for WireFault {
@@ -62,3 +66,20 @@ impl fmt::Display for WireFault {
 }
 
 impl std::error::Error for WireFault {}
+
+/// Why a head is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// It has two readings: 400.
+    Fault(WireFault),
+    /// It is longer than it may be: 431.
+    TooLong,
+    /// It has more fields than it may have: 431.
+    TooManyFields,
+}
+
+impl From<WireFault> for Unread {
+    fn from(fault: WireFault) -> Self {
+        Self::Fault(fault)
+    }
+}

@@ -1,49 +1,112 @@
 //! The head of a request: request line and fields.
 
-use super::WireFault;
+use bytes::Bytes;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Uri};
 
-/// How the body behind a head is framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// So many bytes; 0 is none.
-    Length(u64),
-    /// In chunks.
-    Chunked,
+use super::{Body, Unread, WireFault};
+
+/// The head of a request that can be read in one way, and what it says of its connection.
+#[derive(Debug)]
+pub struct Head {
+    /// Its method.
+    pub method: Method,
+    /// As sent.
+    pub target: Uri,
+    /// HTTP/1.1, not 1.0.
+    pub is_http_11: bool,
+    /// Its fields, in order.
+    pub headers: HeaderMap,
+    /// Whether the client wants to go on with this connection.
+    pub is_kept: bool,
+    /// It waits for `100 Continue` before it sends its body.
+    pub is_expecting: bool,
+    /// How the body behind it is read.
+    pub body: Body,
 }
 
 /// Reads a head, from its request line to the empty line (which is left out of `head`), without
-/// empty lines before it.
-pub(super) fn read(head: &[u8]) -> Result<Framing, WireFault> {
+/// empty lines before it, and with at most so many fields.
+pub(super) fn read(head: &Bytes, most: usize) -> Result<Head, Unread> {
     let mut lines = Lines(head);
-    let is_http_11 = request_line(lines.next().ok_or(WireFault::RequestLine)??)?;
+    let (method, target, is_http_11) = request_line(lines.next().ok_or(WireFault::RequestLine)??)?;
+    let method = Method::from_bytes(method).map_err(|_| WireFault::RequestLine)?;
+    let target = Uri::from_maybe_shared(head.slice_ref(target)).map_err(|_| WireFault::RequestLine)?;
+    let mut headers = HeaderMap::with_capacity(8);
     let (mut length, mut coding, mut hosts) = (None, None, 0_usize);
+    let (mut is_kept, mut is_expecting) = (is_http_11, false);
     for line in lines {
         let (name, value) = field(line?)?;
-        if name.eq_ignore_ascii_case(b"content-length") {
-            if length.replace(digits(value)?).is_some() {
-                return Err(WireFault::Length);
+        match Meaning::of(name) {
+            Meaning::Length => {
+                if length.replace(digits(value)?).is_some() {
+                    return Err(WireFault::Length.into());
+                }
             }
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            let is_twice = coding.replace(()).is_some();
-            if is_twice || !is_http_11 || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(WireFault::Coding);
+            Meaning::Coding => {
+                let is_twice = coding.replace(()).is_some();
+                if is_twice || !is_http_11 || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(WireFault::Coding.into());
+                }
             }
-        } else if name.eq_ignore_ascii_case(b"host") {
-            hosts += 1;
+            Meaning::Host => hosts += 1,
+            Meaning::Connection => is_kept = keeps(value, is_kept),
+            Meaning::Expect => is_expecting |= is_http_11 && value.eq_ignore_ascii_case(b"100-continue"),
+            Meaning::None => {}
         }
+        if headers.len() == most {
+            return Err(Unread::TooManyFields);
+        }
+        let name = HeaderName::from_bytes(name).map_err(|_| WireFault::FieldName)?;
+        let value =
+            HeaderValue::from_maybe_shared(head.slice_ref(value)).map_err(|_| WireFault::FieldValue)?;
+        headers.append(name, value);
     }
     if hosts > 1 || (is_http_11 && hosts == 0) {
-        return Err(WireFault::Host);
+        return Err(WireFault::Host.into());
     }
-    match (length, coding) {
-        (Some(_), Some(())) => Err(WireFault::LengthAndCoding),
-        (length, None) => Ok(Framing::Length(length.unwrap_or(0))),
-        (None, Some(())) => Ok(Framing::Chunked),
+    let body = match (length, coding) {
+        (Some(_), Some(())) => return Err(WireFault::LengthAndCoding.into()),
+        (length, None) => Body::of_length(length.unwrap_or(0)),
+        (None, Some(())) => Body::chunked(),
+    };
+    Ok(Head { method, target, is_http_11, headers, is_kept, is_expecting, body })
+}
+
+/// What a field means for framing and connection.
+enum Meaning {
+    Length,
+    Coding,
+    Host,
+    Connection,
+    Expect,
+    None,
+}
+
+impl Meaning {
+    fn of(name: &[u8]) -> Self {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        // By length first: most fields are none of these.
+        match name.len() {
+            4 if is("host") => Self::Host,
+            6 if is("expect") => Self::Expect,
+            10 if is("connection") => Self::Connection,
+            14 if is("content-length") => Self::Length,
+            17 if is("transfer-encoding") => Self::Coding,
+            _ => Self::None,
+        }
     }
 }
 
-/// Whether it is of HTTP/1.1; of any other than 1.0 and 1.1 it is refused.
-fn request_line(line: &[u8]) -> Result<bool, WireFault> {
+/// Whether a connection goes on, by a value of `Connection` and what was so without it.
+pub(super) fn keeps(value: &[u8], is_kept: bool) -> bool {
+    let has =
+        |word: &[u8]| value.split(|&byte| byte == b',').any(|one| trimmed(one).eq_ignore_ascii_case(word));
+    !has(b"close") && (is_kept || has(b"keep-alive"))
+}
+
+/// Method, target, and whether it is of HTTP/1.1; of any other than 1.0 and 1.1 it is refused.
+fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], bool), WireFault> {
     let mut parts = line.split(|&byte| byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -55,8 +118,8 @@ fn request_line(line: &[u8]) -> Result<bool, WireFault> {
         return Err(WireFault::RequestLine);
     }
     match version {
-        b"HTTP/1.1" => Ok(true),
-        b"HTTP/1.0" => Ok(false),
+        b"HTTP/1.1" => Ok((method, target, true)),
+        b"HTTP/1.0" => Ok((method, target, false)),
         _ => Err(WireFault::Version),
     }
 }
@@ -77,7 +140,8 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), WireFault> {
     Ok((name, trimmed(value)))
 }
 
-fn trimmed(mut value: &[u8]) -> &[u8] {
+/// Without white space around it.
+pub(super) fn trimmed(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
     }
@@ -88,7 +152,7 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
 }
 
 /// 18 digits fit a `u64`; no body is longer.
-fn digits(value: &[u8]) -> Result<u64, WireFault> {
+pub(super) fn digits(value: &[u8]) -> Result<u64, WireFault> {
     if !(1..=18).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
         return Err(WireFault::Length);
     }
@@ -101,7 +165,7 @@ fn is_token(text: &[u8]) -> bool {
 }
 
 /// Lines that end in CR LF; the last may end without.
-struct Lines<'a>(&'a [u8]);
+pub(super) struct Lines<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Lines<'a> {
     type Item = Result<&'a [u8], WireFault>;
